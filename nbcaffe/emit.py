@@ -1,0 +1,195 @@
+"""Write the module that holds one kernel for one target: its callees, its body, and the loop around it."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import CodeType, ModuleType
+from typing import Any
+
+from .cache import store
+from .kmath import FUNCTIONS
+from .rewrite import Device, Dialect, Rewrite, Source, constant, source_of
+
+CPU = Dialect(
+    words={"team_range": "range"},
+    silent=frozenset({"team_sum", "team_max"}),
+    mathematics=FUNCTIONS,
+)
+CUDA = Dialect(words={word: word for word in ("team_range", "team_sum", "team_max")}, mathematics=FUNCTIONS)
+
+# nnan and ninf are missing on purpose: a NaN in a net must stay one
+FAST = {"reassoc", "nsz", "contract", "arcp", "afn"}
+
+CPU_HEAD = """\
+import math
+import numpy as np
+from numba import njit, prange, uint64 as unsigned
+
+FAST = {fast}
+real = np.{dtype}
+"""
+
+CUDA_HEAD = """\
+import math
+import numpy as np
+from numba import uint32 as unsigned
+from nbcaffe.device import cuda
+from nbcaffe.team import team_range, team_sum, team_max
+
+real = np.{dtype}
+"""
+
+# The simulator runs plain Python, where an unsigned index is an int.
+SIM_HEAD = CUDA_HEAD.replace("from numba import uint32 as unsigned\n", "").replace("\nreal", "unsigned = int\nreal")
+
+
+@dataclass
+class Part:
+    """One function of a generated module: its rewritten tree, its decorator, the file its lines belong to."""
+
+    tree: ast.FunctionDef
+    decorator: str
+    file: str
+
+
+class Module:
+    """Collects a body and everything it calls, callees first."""
+
+    def __init__(self, dialect: Dialect, dtype: str, decorate: Callable[[bool], str]):
+        self.dialect, self.dtype, self.decorate = dialect, dtype, decorate
+        self.constants: dict[str, str] = {}
+        self.parts: list[Part] = []
+        self.taken: dict[str, Any] = {}
+
+    def add(self, source: Source, arrays: set[str], *, exact: bool = False) -> str:
+        exact_types = self.dtype == "float64"
+        dialect = Dialect(self.dialect.words, self.dialect.silent, {} if exact or exact_types else self.dialect.mathematics)
+        rewrite = Rewrite(source, arrays, dialect)
+        tree = rewrite.run()
+        renamed = {name: self.need(rewrite, name, value) for name, value in rewrite.used.items()}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id in renamed:
+                node.id = renamed[node.id]
+        self.parts.append(Part(tree, self.decorate(exact), source.file))
+        return tree.name
+
+    def need(self, rewrite: Rewrite, name: str, value: Any) -> str:
+        """Make the outside name ``name`` known to the module; return what it is called there."""
+        if name == "real" or isinstance(value, ModuleType) and constant(value):
+            return name if name == "real" else str(constant(value))
+        if isinstance(value, Device):
+            return self.callee(name, value)
+        text = constant(value)
+        if text is None and value not in (int, float, min, max, abs, range, len):
+            what = f"{name!r} is a {type(value).__name__}"
+            rewrite.fail(rewrite.source.tree, f"{what}; a body may use numbers, small arrays, math and @device functions")
+        return self.name(name, text) if text is not None else name
+
+    def name(self, name: str, text: str) -> str:
+        unique = name
+        while self.constants.get(unique, text) != text:
+            unique += "_"
+        self.constants[unique] = text
+        return unique
+
+    def callee(self, name: str, device: Device) -> str:
+        for known, value in self.taken.items():
+            if value is device:
+                return known
+        while name in self.taken:
+            name += "_"
+        self.taken[name] = device
+        source = source_of(device.fn)
+        source.tree.name = name
+        return self.add(source, set(), exact=device.exact)
+
+    def text(self, head: str, loop: str) -> str:
+        constants = "".join(f"{name} = {text}\n" for name, text in self.constants.items())
+        functions = "".join(f"\n\n{part.decorator}{ast.unparse(part.tree)}\n" for part in self.parts)
+        return f"{head}{constants}{functions}{loop}"
+
+    def load(self, stem: str, head: str, loop: str) -> ModuleType:
+        """Store the module's text and execute it, each function under its author's file and lines."""
+        path = store(stem, self.text(head, loop))
+        module = ModuleType(path.stem)
+        module.__file__ = str(path)
+        run = partial(exec_in, module)
+        run(compile(self.text(head, "").split("\n\n\n")[0], str(path), "exec"))
+        for part in self.parts:
+            run(compile(ast.Module([decorated(part)], []), part.file, "exec"))
+        offset = self.text(head, "").count("\n")
+        run(compile("\n" * offset + loop, str(path), "exec"))
+        return module
+
+
+def exec_in(module: ModuleType, code: CodeType) -> None:
+    import sys
+
+    sys.modules[module.__name__] = module  # Numba's cache looks functions up by their module's name
+    exec(code, vars(module))
+
+
+def decorated(part: Part) -> ast.FunctionDef:
+    if part.decorator:
+        decorator = ast.parse(part.decorator.strip().removeprefix("@"), mode="eval").body
+        for node in ast.walk(decorator):
+            ast.copy_location(node, part.tree)
+        part.tree.decorator_list = [decorator]
+    return ast.fix_missing_locations(part.tree)
+
+
+def cpu_loop(name: str, ndim: int, args: list[str]) -> str:
+    """Two launchers with exactly the body's arguments: generic ones do not vectorise."""
+    sizes, indices = [f"n{d}" for d in range(ndim)], [f"i{d}" for d in range(ndim)]
+    out = ""
+    for kind, option, outer in (("serial", "", "range"), ("parallel", ", parallel=True", "prange")):
+        out += f'\n\n@njit(cache=True, error_model="numpy", fastmath=FAST{option})\n'
+        out += f"def {kind}({', '.join(sizes + args)}):\n"
+        for d in range(ndim):
+            out += "    " * (d + 1) + f"for i{d} in {'range' if d else outer}(n{d}):\n"
+        out += "    " * (ndim + 1) + f"{name}({', '.join(indices + args)})\n"
+    return out
+
+
+def cuda_loop(name: str, ndim: int, args: list[str], team: bool) -> str:
+    """Rows or planes along y, the rest flattened along x: at most one unsigned division an axis."""
+    sizes = [f"n{d}" for d in range(ndim)]
+    head = f"\n\ndef launch({', '.join(sizes + args)}):\n"
+    if team:
+        return head + (
+            "    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y\n"
+            f"    if row < n0:\n        {name}({', '.join(['row', *args])})\n"
+        )
+    if ndim == 1:
+        return head + (
+            "    i = cuda.grid(1)\n    step = cuda.gridsize(1)\n    while i < n0:\n"
+            f"        {name}({', '.join(['unsigned(i)', *args])})\n        i += step\n"
+        )
+    out = head + f"    inner = {' * '.join(sizes[1:])}\n    i0 = cuda.blockIdx.y\n    while i0 < n0:\n"
+    out += "        j = cuda.grid(1)\n        while j < inner:\n            rest = unsigned(j)\n"
+    for d in range(ndim - 1, 1, -1):
+        out += f"            i{d} = rest % unsigned(n{d})\n            rest = rest // unsigned(n{d})\n"
+    indices = ["i0", "rest", *(f"i{d}" for d in range(2, ndim))]
+    out += f"            {name}({', '.join(indices + args)})\n"
+    out += "            j += cuda.gridsize(1)\n        i0 += cuda.gridDim.y\n"
+    return out
+
+
+def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> ModuleType:
+    def decorate(exact: bool) -> str:
+        # exact functions (our exp, log, tanh) keep their order of operations; contraction only makes them closer
+        flags = "fastmath={'contract'}" if exact else "fastmath=FAST, inline='always'"
+        return f'@njit(error_model="numpy", {flags})\n'
+
+    module = Module(CPU, dtype, decorate)
+    name = module.add(source, arrays)
+    head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
+    return module.load(name, head, cpu_loop(name, ndim, source.args[ndim:]))
+
+
+def cuda_module(source: Source, ndim: int, dtype: str, arrays: set[str], *, team: bool, simulated: bool) -> ModuleType:
+    module = Module(CUDA, dtype, lambda exact: "" if simulated else "@cuda.jit(device=True)\n")
+    name = module.add(source, arrays)
+    head = (SIM_HEAD if simulated else CUDA_HEAD).format(dtype=dtype)
+    return module.load(f"{name}_{'sim' if simulated else 'cuda'}", head, cuda_loop(name, ndim, source.args[ndim:], team))
