@@ -1,0 +1,73 @@
+"""nbcaffe: Caffe rebuilt in Python on Numba. Nets in YAML, one kernel body for CPU and GPU.
+
+Public names are imported when first used: ``import nbcaffe`` is quick, and ``--device sim`` can be settled before Numba
+is loaded.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
+    from .errors import (
+        ConfigError as ConfigError,
+        DataError as DataError,
+        DeviceError as DeviceError,
+        KernelError as KernelError,
+        LabelError as LabelError,
+        NbcaffeError as NbcaffeError,
+        NumericError as NumericError,
+        ShapeError as ShapeError,
+        SnapshotError as SnapshotError,
+    )
+    from .kernel import device as device, kernel as kernel
+    from .layer import Layer as Layer, Loss as Loss
+    from .layers.activation import Activation as Activation
+    from .params import (
+        Bool as Bool,
+        Choice as Choice,
+        Filler as Filler,
+        Float as Float,
+        Floats as Floats,
+        Int as Int,
+        Ints as Ints,
+        Pair as Pair,
+        Shapes as Shapes,
+        Str as Str,
+        Strs as Strs,
+    )
+
+HOMES = {
+    "errors": "ConfigError DataError DeviceError KernelError LabelError NbcaffeError NumericError ShapeError SnapshotError",
+    "kernel": "kernel device",
+    "layer": "Layer Loss",
+    "layers.activation": "Activation",
+    "params": "Bool Choice Filler Float Floats Int Ints Pair Shapes Str Strs",
+}
+PUBLIC = {name: module for module, names in HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{PUBLIC[name]}", __name__), name)
+    setattr(sys.modules[__name__], name, value)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})
+
+
+class _Package(ModuleType):
+    """``nbcaffe.kernel`` is the decorator, also after Python has loaded the module of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,198 @@
+"""The console command: ``nbcaffe VERB ...`` parses its arguments and calls the module that does the work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from . import __version__
+from .errors import DeviceError, NbcaffeError
+
+USER_ERROR = 2  # argparse's own code for a wrong command line
+INTERRUPTED = 128 + 2  # as a shell reports SIGINT
+BROKEN_PIPE = 128 + 13  # as a shell reports SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code is 0, or 2 with one message on stderr when the user can mend it."""
+    args = _parser().parse_args(argv)
+    try:
+        _choose_device(args)
+        code = _target(args.run)(args)
+        sys.stdout.flush()  # a closed pipe shows here, not when Python exits
+        return int(code or 0)
+    except NbcaffeError as error:
+        if args.traceback:
+            raise
+        print(error, file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nbcaffe", description="Caffe rebuilt in Python on Numba.", epilog="`nbcaffe VERB --help` explains a verb."
+    )
+    parser.add_argument("--version", action="version", version=f"nbcaffe {__version__}")
+    parser.set_defaults(traceback=False)
+    _traceback_argument(parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, (summary, add_arguments, run) in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        add_arguments(verb)
+        _traceback_argument(verb)
+        verb.set_defaults(run=run)
+    return parser
+
+
+def _traceback_argument(parser: argparse.ArgumentParser) -> None:
+    # SUPPRESS: the verb's parser must not reset what stands before the verb
+    parser.add_argument(
+        "--traceback", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error"
+    )
+
+
+def _target(address: str) -> Callable[[argparse.Namespace], int | None]:
+    """Import ``module:function`` only now: ``--help`` stays quick, and ``--device`` is settled before Numba is loaded."""
+    module, function = address.split(":")
+    return getattr(import_module(f".{module}", __package__), function)
+
+
+def _choose_device(args: argparse.Namespace) -> None:
+    """``--device sim`` is the cuda target in Numba's simulator; the verbs see ``cuda``."""
+    if getattr(args, "device", None) != "sim":
+        return
+    args.device = "cuda"
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+    if "numba" in sys.modules:
+        numba = sys.modules["numba"]
+        if "numba.cuda" in sys.modules and not numba.config.ENABLE_CUDASIM:
+            raise DeviceError("--device sim: numba.cuda is loaded already, without its simulator; use a new process")
+        numba.config.reload_config()
+
+
+# What several verbs take.
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "sim"),
+        default="cpu",
+        help="where kernels run; sim is the cuda target in Numba's simulator, slow (default: cpu)",
+    )
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting of the files, such as base_lr=0.1 or conv1.num_output=64; may be repeated",
+    )
+
+
+def _state(parser: argparse.ArgumentParser, phase: str | None) -> None:
+    parser.add_argument(
+        "--phase", choices=("TRAIN", "TEST"), default=phase, help=f"which layers to include (default: {phase or 'all'})"
+    )
+    parser.add_argument("--level", type=int, default=0, help="level for include and exclude rules (default: 0)")
+    parser.add_argument(
+        "--stage", action="append", default=[], help="stage for include and exclude rules; may be repeated"
+    )
+
+
+def _weights(parser: argparse._ActionsContainer, text: str) -> None:
+    parser.add_argument("--weights", action="append", default=[], metavar="FILE", help=text)
+
+
+# One function a verb.
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("solver", help="solver file (YAML)")
+    parser.add_argument("--net", metavar="FILE", help="net file, instead of the one that the solver names")
+    parser.add_argument("--max-iter", type=int, metavar="N", help="stop at this iteration")
+    parser.add_argument("--seed", type=int, metavar="N", help="random seed, instead of the solver's random_seed")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="SNAPSHOT",
+        help="go on from this snapshot or run folder; without a value from the newest run of this solver",
+    )
+    _weights(start, "start from the weights in this file; may be repeated")
+    parser.add_argument(
+        "--runs", default="runs", metavar="FOLDER", help="where the run folder is made (default: runs)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, only log lines")
+    _settings(parser)
+    parser.add_argument("--level", type=int, default=0, help="level of the training net (default: 0)")
+    parser.add_argument("--stage", action="append", default=[], help="stage of the training net; may be repeated")
+    _device(parser)
+
+
+def _test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", help="net or solver file (YAML)")
+    _weights(parser, "snapshot or weights to test; may be repeated")
+    parser.add_argument(
+        "--iterations", default="all", metavar="N", help="batches to average over, or `all`: each sample once (default)"
+    )
+    _settings(parser)
+    _state(parser, "TEST")
+    _device(parser)
+
+
+def _time(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", help="net or solver file (YAML)")
+    parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to time (default: 50)")
+    _settings(parser)
+    _state(parser, "TRAIN")
+    _device(parser)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="*", help="layer types, Python files that define layers, or nets (default: every layer type)"
+    )
+    _settings(parser)
+    _device(parser)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="data set to get; without a name: list them")
+    parser.add_argument("--to", metavar="FOLDER", help="where the HDF5 files go (default: the recipe's data folder)")
+    parser.add_argument("--source", metavar="PATH", help="local copy of the original files; nothing is downloaded")
+    parser.add_argument("--force", action="store_true", help="convert again although the files are there")
+
+
+def _net(parser: argparse.ArgumentParser, phase: str | None) -> None:
+    parser.add_argument("net", help="net or solver file (YAML)")
+    _settings(parser)
+    _state(parser, phase)
+
+
+def _docs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", default="docs/reference", metavar="FOLDER", help="folder (default: docs/reference)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a committed page differs")
+
+
+VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
+    "train": ("train a net by a solver file, or go on from a snapshot", _train, "solver.train:run"),
+    "test": ("score weights on a test net", _test, "solver.test:run"),
+    "time": ("time each layer of a net, forward and backward", _time, "timing:run"),
+    "check": ("check layers: gradients, targets, in place, bad parameters", _check, "check:run"),
+    "data": ("fetch a data set, verify it and convert it to HDF5", _data, "data.fetch:run"),
+    "show": ("table of a net's layers, shapes, parameters, work and memory", lambda p: _net(p, "TRAIN"), "report:show"),
+    "expand": ("print the flat net after variables, repeats and templates", lambda p: _net(p, None), "report:expand"),
+    "docs": ("write the reference pages from the declarations", _docs, "docgen:run"),
+}
