@@ -41,7 +41,8 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     )
 
 HOMES = {
-    "errors": "ConfigError DataError DeviceError KernelError LabelError NbcaffeError NumericError ShapeError SnapshotError",
+    "errors": "NbcaffeError ConfigError DataError DeviceError KernelError "
+    "LabelError NumericError ShapeError SnapshotError",
     "kernel": "kernel device",
     "layer": "Layer Loss",
     "layers.activation": "Activation",

@@ -60,7 +60,7 @@ def _traceback_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _target(address: str) -> Callable[[argparse.Namespace], int | None]:
-    """Import ``module:function`` only now: ``--help`` stays quick, and ``--device`` is settled before Numba is loaded."""
+    """Import ``module:function`` only now: ``--help`` is quick, and ``--device`` is settled before Numba is loaded."""
     module, function = address.split(":")
     return getattr(import_module(f".{module}", __package__), function)
 
@@ -131,9 +131,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
         help="go on from this snapshot or run folder; without a value from the newest run of this solver",
     )
     _weights(start, "start from the weights in this file; may be repeated")
-    parser.add_argument(
-        "--runs", default="runs", metavar="FOLDER", help="where the run folder is made (default: runs)"
-    )
+    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where the run folder is made (default: runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only log lines")
     _settings(parser)
     parser.add_argument("--level", type=int, default=0, help="level of the training net (default: 0)")

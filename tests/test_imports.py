@@ -72,7 +72,9 @@ def imports(file):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
-            yield from ((".".join([*base, *filter(None, [node.module]), alias.name]), node.lineno) for alias in node.names)
+            yield from (
+                (".".join([*base, *filter(None, [node.module]), alias.name]), node.lineno) for alias in node.names
+            )
 
 
 def level(name_of_part):
@@ -182,12 +184,16 @@ def test_nothing_tracked_names_a_machine():
         if file.suffix in {".h5", ".png", ".gz"} or file == Path(__file__):
             continue
         text = file.read_text(encoding="utf-8").splitlines()
-        named += [f"{file.relative_to(ROOT)}:{i}: {line.strip()}" for i, line in enumerate(text, 1) if machine.search(line)]
+        named += [
+            f"{file.relative_to(ROOT)}:{i}: {line.strip()}" for i, line in enumerate(text, 1) if machine.search(line)
+        ]
     assert not named, "\n".join(named)
 
 
 def tracked_files():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:  # an unpacked archive without git
-        return [file for folder in ("nbcaffe", "scripts", "tests", "nets", "docs") for file in (ROOT / folder).rglob("*.*")]
+        return [
+            file for folder in ("nbcaffe", "scripts", "tests", "nets", "docs") for file in (ROOT / folder).rglob("*.*")
+        ]
     return [ROOT / line for line in listed.stdout.split("\0") if line and (ROOT / line).is_file()]

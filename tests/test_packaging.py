@@ -64,7 +64,9 @@ def test_the_version_stands_in_one_place(metadata):
     others = [
         file.name
         for file in (ROOT / "setup.cfg", ROOT / "pyproject.toml", *(ROOT / "nbcaffe").rglob("*.py"))
-        if re.search(rf"""version\w*\s*[=:]\s*["']?{re.escape(nbcaffe.__version__)}""", file.read_text(encoding="utf-8"))
+        if re.search(
+            rf"""version\w*\s*[=:]\s*["']?{re.escape(nbcaffe.__version__)}""", file.read_text(encoding="utf-8")
+        )
     ]
     assert others == ["__init__.py"]
 
@@ -133,8 +135,8 @@ def test_a_public_name_can_be_imported(name):
 
 
 def test_a_public_name_is_not_hidden_by_a_module_of_the_same_name(tmp_path):
-    code = "import nbcaffe.device, nbcaffe.kernel; from nbcaffe import device, kernel; print(callable(device), callable(kernel))"
-    assert run(["-c", code], tmp_path, PYTHONPATH=str(ROOT)).stdout == "True True\n"
+    code = "import nbcaffe.device, nbcaffe.kernel; from nbcaffe import device, kernel; print(device, kernel)"
+    assert run(["-c", code], tmp_path, PYTHONPATH=str(ROOT)).stdout.count("<function ") == 2
 
 
 def test_importing_the_package_does_not_load_numba(tmp_path):
