@@ -1,0 +1,87 @@
+"""DIRECT: matrix products by register tiles.  For hosts; float32; any sizes, also tiny and odd ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import get_num_threads
+
+from .host import accumulators
+from .shapes import ProductShape
+from .specialise import issue, specialise
+
+EMPTY = np.zeros(0, np.float32)
+LANES, BLOCK = 16, 512
+
+NOTHING, BIAS, OLD = 0, 1, 2  # what a product starts from, see tiles/product.py
+
+Buffer = Callable[..., Any]
+
+
+def ceil(n: int, d: int) -> int:
+    return -(-n // d)
+
+
+def choose_tile(rows: int, cols: int) -> tuple[int, int]:
+    """One tile for nearly everything, so that a process compiles one: flat where there are few rows."""
+    if accumulators() < 26:
+        return (6, 1) if rows > 4 else (3, 2)
+    if cols <= LANES:
+        return 13, 1
+    return (13, 2) if rows > 4 else (4, 4)
+
+
+class Product:
+    """``c[rows, cols] = a b``, planned once; ``a_turned`` and ``b_turned`` say that the operand lies transposed."""
+
+    def __init__(self, rows: int, inner: int, cols: int, buffer: Buffer, a_turned: bool = False, b_turned: bool = False):
+        self.sizes, self.turned, self.threads = (rows, inner, cols), (a_turned, b_turned), get_num_threads()
+        self.mr, self.nv = choose_tile(rows, cols)
+        lanes, blocks = LANES * self.nv, ceil(rows, self.mr)
+        panels = ceil(cols, lanes)
+        self.shares = 1 if panels % self.threads == 0 or panels > 8 * self.threads else min(blocks, self.threads)
+        self.packed = buffer((blocks * (ceil(inner, LANES) * LANES * self.mr + LANES),))
+        self.panels = buffer((self.threads * BLOCK * lanes,))
+        self.spares = buffer((self.threads * ceil(self.mr * lanes, LANES) * LANES,))
+        self.bias = buffer((panels * lanes,))
+
+    @property
+    def kernels(self) -> Any:
+        return specialise("product", MR=self.mr, NV=self.nv, KB=BLOCK)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, c: np.ndarray, start: int, bias: np.ndarray = EMPTY) -> None:
+        if start == BIAS:
+            issue(self.kernels.pad_bias, bias, self.bias.data)
+        issue(
+            self.kernels.product, a.reshape(-1), b.reshape(-1), self.bias.data, c.reshape(-1), self.packed.data,
+            self.panels.data, self.spares.data, *self.sizes, *self.turned, start, self.shares, self.threads,
+        )  # fmt: skip
+
+
+class DirectProduct:
+    """The engine of the inner product: each direction is one product of natural row-major arrays."""
+
+    def __init__(self, shape: ProductShape, buffer: Buffer, dtype: str = "float32"):
+        rows, inner, cols, transpose = shape.rows, shape.inner, shape.cols, shape.transpose
+        self.shape = shape
+        self.y = Product(rows, inner, cols, buffer, b_turned=not transpose)
+        self.dx = Product(rows, cols, inner, buffer, b_turned=transpose)
+        weights = (inner, rows, cols) if transpose else (cols, rows, inner)
+        self.dw = Product(*weights, buffer, a_turned=True)
+
+    @staticmethod
+    def supports(shape: ProductShape, dtype: str, target: str) -> bool:
+        """Float32 on the host."""
+        return target == "cpu" and np.dtype(dtype) == np.float32
+
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+        self.y(x, w, y, NOTHING if b is None else BIAS, EMPTY if b is None else b.reshape(-1))
+
+    def backward_data(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+        self.dx(dy, w, dx, NOTHING)
+
+    def backward_weights(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None) -> None:
+        a, b = (x, dy) if self.shape.transpose else (dy, x)
+        self.dw(a, b, dw, OLD)
+        if db is not None:
+            issue(self.dw.kernels.add_rows, dy.reshape(-1), db.reshape(-1), self.shape.rows)

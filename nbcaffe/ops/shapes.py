@@ -1,0 +1,62 @@
+"""What an engine needs to know about an operation before it can plan it: sizes, and nothing else."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """A convolution: ``(num, channels, *spatial)`` in, ``(num, num_output, *out_spatial)`` out.
+
+    The weights are ``(num_output, channels / group, *kernel)``.
+    """
+
+    num: int
+    channels: int
+    spatial: tuple[int, ...]
+    num_output: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    group: int = 1
+
+    @cached_property
+    def out_spatial(self) -> tuple[int, ...]:
+        axes = zip(self.spatial, self.kernel, self.stride, self.pad, self.dilation, strict=True)
+        return tuple((size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in axes)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.num_output, self.channels // self.group, *self.kernel)
+
+    @property
+    def top_shape(self) -> tuple[int, ...]:
+        return (self.num, self.num_output, *self.out_spatial)
+
+    @property
+    def bottom_shape(self) -> tuple[int, ...]:
+        return (self.num, self.channels, *self.spatial)
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.num * prod(self.out_spatial) * prod(self.weight_shape)
+
+
+@dataclass(frozen=True)
+class ProductShape:
+    """``y[rows, cols] = x[rows, inner] w[cols, inner]^T + b``; with ``transpose`` w is ``[inner, cols]``."""
+
+    rows: int
+    inner: int
+    cols: int
+    transpose: bool = False
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        return (self.inner, self.cols) if self.transpose else (self.cols, self.inner)
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.rows * self.inner * self.cols

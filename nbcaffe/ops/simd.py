@@ -1,0 +1,344 @@
+"""Vectors of 16 floats inside ordinary Numba functions, and the register tile that every fast kernel is built on.
+
+A tile is a tuple of ``MR * NV`` vectors: MR rows of ``16 * NV`` lanes, held in registers.  One intrinsic does the
+work, :func:`vouter`, a rank-1 update of the tile; convolutions and products are loops around it in plain Python.
+Addresses are a type of their own: ``p + k`` lies k floats behind p.  Nothing here checks bounds.
+
+The shapes of a tile (``MR, NV``) must be literals or module constants: a kernel that wants other ones is a module with
+other constants (see :mod:`nbcaffe.ops.specialise`).
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.core.typing.templates import infer_global
+
+LANES = 16
+
+I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+VECTOR, MASK = ir.VectorType(F32, LANES), ir.VectorType(ir.IntType(1), LANES)
+INDICES, LONGS = ir.VectorType(I32, LANES), ir.VectorType(I64, LANES)
+POINTER = F32.as_pointer()
+ZERO = ir.Constant(VECTOR, [0.0] * LANES)
+
+
+class SimdType(types.Type):
+    """A Numba type that is one LLVM value, so that it lives in a register."""
+
+    def __init__(self, name: str, llvm: ir.Type):
+        super().__init__(name=name)
+        self.llvm = llvm
+
+
+@register_model(SimdType)
+class SimdModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: SimdType):
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+vec16 = SimdType("vec16", VECTOR)
+mask16 = SimdType("mask16", MASK)
+address = SimdType("address", POINTER)
+index = types.intp
+void = types.void
+
+
+# -- pieces of LLVM code ----------------------------------------------------------------------------------------------
+
+
+def const(k: int) -> ir.Constant:
+    return ir.Constant(I64, k)
+
+
+def step(b: ir.IRBuilder, p: ir.Value, k: ir.Value | int) -> ir.Value:
+    return b.gep(p, [const(k) if isinstance(k, int) else k], inbounds=True)
+
+
+def load(b: ir.IRBuilder, p: ir.Value) -> ir.Value:
+    vector = b.load(b.bitcast(p, VECTOR.as_pointer()))
+    vector.align = 4
+    return vector
+
+
+def store(b: ir.IRBuilder, v: ir.Value, p: ir.Value) -> None:
+    b.store(v, b.bitcast(p, VECTOR.as_pointer())).align = 4
+
+
+def shuffle(b: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: Iterable[int]) -> ir.Value:
+    return b.shuffle_vector(x, y, ir.Constant(INDICES, list(lanes)))
+
+
+def splat(b: ir.IRBuilder, x: ir.Value, kind: ir.VectorType = VECTOR) -> ir.Value:
+    undefined = ir.Constant(kind, ir.Undefined)
+    return shuffle(b, b.insert_element(undefined, x, ir.Constant(I32, 0)), undefined, [0] * LANES)
+
+
+def call(b: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[ir.Value]) -> ir.Value:
+    """Call the LLVM intrinsic ``llvm.<name>``."""
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}"), args)
+
+
+def fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    return call(b, "fma.v16f32", VECTOR, [x, y, z])
+
+
+def masked_load(b: ir.IRBuilder, p: ir.Value, mask: ir.Value) -> ir.Value:
+    where = b.bitcast(p, VECTOR.as_pointer())
+    return call(b, "masked.load.v16f32.p0", VECTOR, [where, ir.Constant(I32, 4), mask, ZERO])
+
+
+def masked_store(b: ir.IRBuilder, v: ir.Value, p: ir.Value, mask: ir.Value) -> None:
+    where = b.bitcast(p, VECTOR.as_pointer())
+    call(b, "masked.store.v16f32.p0", ir.VoidType(), [v, where, ir.Constant(I32, 4), mask])
+
+
+def between(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> ir.Value:
+    numbers = ir.Constant(LONGS, list(range(LANES)))
+    above = b.icmp_signed(">=", numbers, splat(b, first, LONGS))
+    return b.and_(above, b.icmp_signed("<", numbers, splat(b, end, LONGS)))
+
+
+def fence(b: ir.IRBuilder) -> None:
+    """Loads stay on their side: LLVM would hoist those of the next step and spill the tile to make room for them."""
+    b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+
+
+def transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """16 vectors, rows to columns, by four rounds of exchanges between vectors 8, 4, 2 and 1 apart."""
+    for apart in (8, 4, 2, 1):
+        swapped = list(rows)
+        for i in range(LANES):
+            if not i & apart:
+                x, y = rows[i], rows[i + apart]
+                low = [k if not k & apart else LANES + k - apart for k in range(LANES)]
+                high = [k + apart if not k & apart else LANES + k for k in range(LANES)]
+                swapped[i], swapped[i + apart] = shuffle(b, x, y, low), shuffle(b, x, y, high)
+        rows = swapped
+    return rows
+
+
+def operation(sig: Any, build: Callable) -> tuple:
+    """What an ``@intrinsic`` returns: the signature, and ``build(builder, *values)`` as code generator."""
+
+    def generate(context: Any, b: ir.IRBuilder, sig: Any, args: tuple) -> ir.Value:
+        result = build(b, *args)
+        return context.get_dummy_value() if sig.return_type == void else result
+
+    return sig, generate
+
+
+def tuple_of(values: Sequence[ir.Value], b: ir.IRBuilder) -> ir.Value:
+    tile = ir.Constant(ir.ArrayType(VECTOR, len(values)), ir.Undefined)
+    for i, value in enumerate(values):
+        tile = b.insert_value(tile, value, i)
+    return tile
+
+
+def members(tile: ir.Value, b: ir.IRBuilder) -> list[ir.Value]:
+    return [b.extract_value(tile, i) for i in range(tile.type.count)]
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+
+
+@infer_global(operator.add)
+class AddressPlus(AbstractTemplate):
+    """``address + int`` counts in floats."""
+
+    def generic(self, args: tuple, kws: dict) -> Any:
+        if len(args) == 2 and args[0] == address and isinstance(args[1], types.Integer):
+            return signature(address, address, index)
+        return None
+
+
+@lower_builtin(operator.add, address, index)
+def address_plus(context: Any, b: ir.IRBuilder, sig: Any, args: tuple) -> ir.Value:
+    return step(b, *args)
+
+
+@intrinsic
+def addr(typing, array, i):
+    """The address of element i of a flat float32 array."""
+
+    def generate(context, b, sig, args):
+        return step(b, context.make_array(sig.args[0])(context, b, args[0]).data, args[1])
+
+    if not (isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C" and array.dtype == types.float32):
+        raise numba.core.errors.TypingError(f"addr takes a flat float32 array, got {array}")
+    return address(array, index), generate
+
+
+# -- one vector -------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def lanes(typing, first, end):
+    """The mask of lanes first <= lane < end."""
+    return operation(mask16(index, index), between)
+
+
+@intrinsic
+def vzero(typing):
+    """16 zeros."""
+    return operation(vec16(), lambda b: ZERO)
+
+
+@intrinsic
+def vld(typing, p):
+    """The 16 floats at p."""
+    return operation(vec16(address), load)
+
+
+@intrinsic
+def vldm(typing, p, mask):
+    """The floats at p where mask is set, zeros elsewhere; only the former are touched."""
+    return operation(vec16(address, mask16), masked_load)
+
+
+@intrinsic
+def vst(typing, p, v):
+    """Store v at p."""
+    return operation(void(address, vec16), lambda b, p, v: store(b, v, p))
+
+
+@intrinsic
+def vstm(typing, p, v, mask):
+    """Store the lanes of v where mask is set."""
+    return operation(void(address, vec16, mask16), lambda b, p, v, mask: masked_store(b, v, p, mask))
+
+
+@intrinsic
+def vscatter(typing, p, stride, v, mask):
+    """Store lane i of v at p + i * stride where mask is set."""
+
+    def build(b, p, stride, v, mask):
+        bytes_apart = b.mul(stride, const(4))
+        offsets = b.mul(ir.Constant(LONGS, list(range(LANES))), splat(b, bytes_apart, LONGS))
+        where = b.inttoptr(b.add(splat(b, b.ptrtoint(p, I64), LONGS), offsets), ir.VectorType(POINTER, LANES))
+        call(b, "masked.scatter.v16f32.v16p0", ir.VoidType(), [v, where, ir.Constant(I32, 4), mask])
+
+    return operation(void(address, index, vec16, mask16), build)
+
+
+@intrinsic
+def vadd(typing, x, y):
+    """x + y in each lane."""
+    return operation(vec16(vec16, vec16), lambda b, x, y: b.fadd(x, y))
+
+
+# -- the tile ---------------------------------------------------------------------------------------------------------
+
+
+def tile_type(rows: int, vectors: int) -> types.UniTuple:
+    return types.UniTuple(vec16, rows * vectors)
+
+
+@intrinsic(prefer_literal=True)
+def vouter(typing, tile, x, sx, w, NV):
+    """Rank-1 update: row m of the tile gains ``x[m * sx] * w[:16 * NV]``."""
+    nv = NV.literal_value
+
+    def build(b, tile, x, sx, w, _):
+        fence(b)
+        row = [load(b, step(b, w, LANES * j)) for j in range(nv)]
+        old, new = members(tile, b), []
+        for m in range(len(old) // nv):
+            s = splat(b, b.load(step(b, x, b.mul(sx, const(m)))))
+            new += [fma(b, s, row[j], old[m * nv + j]) for j in range(nv)]
+        return tuple_of(new, b)
+
+    return operation(tile(tile, address, index, address, NV), build)
+
+
+@intrinsic(prefer_literal=True)
+def vzeros(typing, MR, NV):
+    """A tile of zeros."""
+    tile = tile_type(MR.literal_value, NV.literal_value)
+    return operation(tile(MR, NV), lambda b, *_: ir.Constant(ir.ArrayType(VECTOR, tile.count), [ZERO] * tile.count))
+
+
+@intrinsic(prefer_literal=True)
+def vrows(typing, p, pitch, MR, NV):
+    """The tile that lies at p, rows ``pitch`` floats apart (0: every row the same)."""
+    mr, nv = MR.literal_value, NV.literal_value
+
+    def build(b, p, pitch, *_):
+        starts = [step(b, p, b.mul(pitch, const(m))) for m in range(mr)]
+        return tuple_of([load(b, step(b, start, LANES * j)) for start in starts for j in range(nv)], b)
+
+    return operation(tile_type(mr, nv)(address, index, MR, NV), build)
+
+
+@intrinsic(prefer_literal=True)
+def vadd_rows(typing, tile, p, pitch, NV):
+    """The tile plus the one that lies at p."""
+    nv = NV.literal_value
+
+    def build(b, tile, p, pitch, _):
+        return tuple_of(
+            [
+                b.fadd(v, load(b, step(b, step(b, p, b.mul(pitch, const(i // nv))), LANES * (i % nv))))
+                for i, v in enumerate(members(tile, b))
+            ],
+            b,
+        )
+
+    return operation(tile(tile, address, index, NV), build)
+
+
+@intrinsic(prefer_literal=True)
+def vput(typing, tile, p, pitch, NV):
+    """Store the tile at p, rows ``pitch`` floats apart."""
+    nv = NV.literal_value
+
+    def build(b, tile, p, pitch, _):
+        for i, v in enumerate(members(tile, b)):
+            store(b, v, step(b, step(b, p, b.mul(pitch, const(i // nv))), LANES * (i % nv)))
+
+    return operation(void(tile, address, index, NV), build)
+
+
+@intrinsic(prefer_literal=True)
+def vcolumns(typing, tile, NV):
+    """The tile's ``16 * NV`` columns as vectors: lane m is row m, zero past the last row (there may be 16)."""
+    nv = NV.literal_value
+
+    def build(b, tile, _):
+        old = members(tile, b)
+        columns = []
+        for j in range(nv):
+            rows = old[j::nv]
+            columns += transpose(b, rows + [ZERO] * (LANES - len(rows)))
+        return tuple_of(columns, b)
+
+    return operation(tile_type(LANES, nv)(tile, NV), build)
+
+
+@intrinsic
+def vturn(typing, source, pitch, target, target_pitch, rows, columns):
+    """Transpose a block of up to 16 x 16 floats: row r, column c goes to ``target[c * target_pitch + r]``.
+
+    Sixteen floats are written for each column, what lies past ``rows`` being copies of row 0.
+    """
+
+    def build(b, source, pitch, target, target_pitch, rows, columns):
+        inside = between(b, const(0), columns)
+        row = [b.select(b.icmp_signed("<", const(r), rows), const(r), const(0)) for r in range(LANES)]
+        turned = transpose(b, [masked_load(b, step(b, source, b.mul(pitch, r)), inside) for r in row])
+        done = b.append_basic_block("turned")
+        for c in range(LANES):
+            more = b.append_basic_block(f"column{c}")
+            b.cbranch(b.icmp_signed("<", const(c), columns), more, done)
+            b.position_at_end(more)
+            store(b, turned[c], step(b, target, b.mul(target_pitch, const(c))))
+        b.branch(done)
+        b.position_at_end(done)
+
+    return operation(void(address, index, address, index, index, index), build)
