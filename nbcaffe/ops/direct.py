@@ -144,7 +144,8 @@ class Columns:
         return g.images * g.groups * g.channels / (rows / g.taps) * (product + gather)
 
     def __call__(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
-        g, kernel = self.g, specialise("conv_columns", MR=self.mr, NV=self.nv).backward
+        g = self.g
+        kernel = specialise("conv_columns", MR=self.mr, NV=self.nv, KX=ceil(g.kernel[1], g.stride[1])).backward
         issue(
             kernel, flat(dy), flat(w), flat(dx), self.panels.data, self.columns.data, g.images, g.groups, g.channels,
             self.together, *g.size, g.outputs, *g.out, *g.kernel, *g.stride, *g.pad, self.threads,

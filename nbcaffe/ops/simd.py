@@ -100,9 +100,9 @@ def masked_store(b: ir.IRBuilder, v: ir.Value, p: ir.Value, mask: ir.Value) -> N
 
 
 def between(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> ir.Value:
-    numbers = ir.Constant(LONGS, list(range(LANES)))
-    above = b.icmp_signed(">=", numbers, splat(b, first, LONGS))
-    return b.and_(above, b.icmp_signed("<", numbers, splat(b, end, LONGS)))
+    numbers = ir.Constant(INDICES, list(range(LANES)))
+    above = b.icmp_signed(">=", numbers, splat(b, b.trunc(first, I32), INDICES))
+    return b.and_(above, b.icmp_signed("<", numbers, splat(b, b.trunc(end, I32), INDICES)))
 
 
 def fence(b: ir.IRBuilder) -> None:

@@ -11,6 +11,7 @@ from nbcaffe.ops.simd import addr, lanes, vadd, vldm, vouter, vput, vscatter, vs
 from nbcaffe.ops.tiles.common import copy_rows
 
 MR, NV = 13, 2  # taps, vectors of output pixels
+KX = 5  # taps of a row that see the same input pixel: kernel_w / stride_w, rounded up
 
 
 @njit
@@ -26,21 +27,21 @@ def tile(w, w_pitch, outputs, dy, columns, columns_pitch):
 def gather(columns, columns_pitch, dx, height, width, out_height, out_width, kernel, stride, pad):
     """One input plane: the sum, over the taps, of the output pixels that each input pixel took part in."""
     (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) = kernel, stride, pad
-    for iy in range(height):
-        for phase in range(stride_w):  # pixels a stride apart have the same taps
-            first = (phase - pad_w) % stride_w  # the first pixel with (ix + pad_w) % stride_w == phase
-            count = (width - first + stride_w - 1) // stride_w
-            shift = (first + pad_w) // stride_w
-            for k in range(0, count, 16):
+    for phase in range(stride_w):  # pixels a stride apart are seen by the same taps: kx = phase, phase + stride_w, ...
+        first = (phase - pad_w) % stride_w
+        count = (width - first + stride_w - 1) // stride_w
+        for k in range(0, count, 16):
+            inside, shift = lanes(0, count - k), k + (first + pad_w) // stride_w
+            for iy in range(height):
                 total = vzero()
-                for ky in range((iy + pad_h) % stride_h, kernel_h, stride_h):
-                    oy = (iy + pad_h - ky) // stride_h
-                    if 0 <= oy < out_height:
-                        for kx in range(phase, kernel_w, stride_w):
-                            ox = k + shift - kx // stride_w
-                            p = columns + ((ky * kernel_w + kx) * columns_pitch + oy * out_width + ox)
-                            total = vadd(total, vldm(p, lanes(-ox, out_width - ox)))
-                to, inside = dx + (iy * width + first + k * stride_w), lanes(0, count - k)
+                top = max(0, (iy + pad_h - kernel_h + stride_h) // stride_h)
+                for oy in range(top, min(out_height - 1, (iy + pad_h) // stride_h) + 1):
+                    p = columns + ((iy + pad_h - oy * stride_h) * kernel_w * columns_pitch + oy * out_width)
+                    for j in range(KX):
+                        ox, kx = shift - j, phase + j * stride_w
+                        seen = lanes(-ox, out_width - ox if kx < kernel_w else -ox)
+                        total = vadd(total, vldm(p + (kx * columns_pitch + ox), seen))
+                to = dx + (iy * width + first + k * stride_w)
                 if stride_w == 1:
                     vstm(to, total, inside)
                 else:

@@ -1,4 +1,8 @@
-"""Columns for convolution as a matrix product: ``columns[channel and tap][output pixel]``, up to three axes."""
+"""Columns for convolution as a matrix product: ``columns[channel and tap][output pixel]``.
+
+Three axes; where a layer has fewer the first ones have size 1.  size, out, kernel, stride, pad and dilation are small
+arrays of integers.
+"""
 
 from numba import njit, prange
 
