@@ -117,10 +117,11 @@ class Forward:
         else:
             issue(packing.pack, flat(w), weights, g.groups, g.outputs, g.channels * g.taps, self.lanes)
         issue(packing.pack_bias, EMPTY if b is None else flat(b), bias, g.groups, g.outputs, self.lanes)
-        kernel = specialise("conv_forward", MR=self.mr, NV=self.nv, KW=g.kernel[1], S=g.stride[1]).forward
+        code = specialise("forward_tile", MR=self.mr, NV=self.nv, KW=g.kernel[1], S=g.stride[1]).image.address
         issue(
-            kernel, flat(x), weights, bias, flat(y), scratch, g.images, g.groups, g.channels, *g.size, g.outputs,
-            *g.out, g.kernel[0], g.stride[0], *g.pad, *g.padded, self.threads,
+            specialise("conv_forward").forward, code, self.lanes, flat(x), weights, bias, flat(y), scratch,
+            g.images, g.groups, g.channels, *g.size, g.outputs, *g.out, *g.kernel, *g.stride, *g.pad, *g.padded,
+            self.threads,
         )  # fmt: skip
 
 
@@ -145,10 +146,12 @@ class Columns:
 
     def __call__(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
         g = self.g
-        kernel = specialise("conv_columns", MR=self.mr, NV=self.nv, KX=ceil(g.kernel[1], g.stride[1])).backward
+        product = specialise("columns_tile", MR=self.mr, NV=self.nv).product.address
+        gather = specialise("gather_tile", KX=ceil(g.kernel[1], g.stride[1])).gather.address
         issue(
-            kernel, flat(dy), flat(w), flat(dx), self.panels.data, self.columns.data, g.images, g.groups, g.channels,
-            self.together, *g.size, g.outputs, *g.out, *g.kernel, *g.stride, *g.pad, self.threads,
+            specialise("conv_columns").backward, product, gather, LANES * self.nv, flat(dy), flat(w), flat(dx),
+            self.panels.data, self.columns.data, g.images, g.groups, g.channels, self.together, *g.size, g.outputs,
+            *g.out, *g.kernel, *g.stride, *g.pad, self.threads,
         )  # fmt: skip
 
 
@@ -186,17 +189,18 @@ class Weights:
         return found
 
     def __call__(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None) -> None:
-        g = self.g
-        module = specialise("conv_weights", MR=self.mr, NV=self.nv, TAPS=self.taps, S=g.stride[1])
+        g, kernels = self.g, specialise("conv_weights")
+        code = specialise("weights_tile", MR=self.mr, NV=self.nv, TAPS=self.taps, S=g.stride[1]).image.address
+        tiles = (g.channels if self.taps else self.padded_channels // self.mr * g.kernel[1]) * g.kernel[0]
         sums, bias_sums = self.sums.data, self.bias_sums.data
         issue(
-            module.backward, flat(x), flat(dy), sums, bias_sums, self.scratch.data, self.turned.data, g.images, g.groups,
-            self.parts, self.chunks, g.channels, self.padded_channels, *g.size, g.outputs, *g.out, *g.kernel,
-            g.stride[0], *g.pad, *g.padded,
+            kernels.backward, code, LANES * self.nv, tiles, flat(x), flat(dy), sums, bias_sums,
+            self.scratch.data, self.turned.data, g.images, g.groups, self.parts, self.chunks, g.channels,
+            self.padded_channels, *g.size, g.outputs, *g.out, *g.kernel, g.stride[0], *g.pad, *g.padded,
         )  # fmt: skip
         issue(
-            module.reduce, sums, bias_sums, flat(dw), EMPTY if db is None else flat(db), self.parts, g.groups, g.outputs,
-            g.channels * g.taps, self.padded_channels * g.taps,
+            kernels.reduce, LANES * self.nv, sums, bias_sums, flat(dw), EMPTY if db is None else flat(db), self.parts,
+            g.groups, g.outputs, g.channels * g.taps, self.padded_channels * g.taps,
         )  # fmt: skip
 
 

@@ -11,9 +11,7 @@ from .shapes import ProductShape
 from .specialise import issue, specialise
 
 EMPTY = np.zeros(0, np.float32)
-LANES, BLOCK = 16, 512
-
-NOTHING, BIAS, OLD = 0, 1, 2  # what a product starts from, see tiles/product.py
+LANES, LONGEST = 16, 512  # LONGEST as in tiles/product.py
 
 Buffer = Callable[..., Any]
 
@@ -41,20 +39,16 @@ class Product:
         panels = ceil(cols, lanes)
         self.shares = 1 if panels % self.threads == 0 or panels > 8 * self.threads else min(blocks, self.threads)
         self.packed = buffer((blocks * (ceil(inner, LANES) * LANES * self.mr + LANES),))
-        self.panels = buffer((self.threads * BLOCK * lanes,))
+        self.panels = buffer((self.threads * LONGEST * lanes,))
         self.spares = buffer((self.threads * ceil(self.mr * lanes, LANES) * LANES,))
-        self.bias = buffer((panels * lanes,))
+        self.bias = buffer(((panels + 1) * lanes,))
 
-    @property
-    def kernels(self) -> Any:
-        return specialise("product", MR=self.mr, NV=self.nv, KB=BLOCK)
-
-    def __call__(self, a: np.ndarray, b: np.ndarray, c: np.ndarray, start: int, bias: np.ndarray = EMPTY) -> None:
-        if start == BIAS:
-            issue(self.kernels.pad_bias, bias, self.bias.data)
+    def __call__(self, a: np.ndarray, b: np.ndarray, c: np.ndarray, bias: np.ndarray = EMPTY, *, add: bool = False) -> None:
+        kernels, code = specialise("product"), specialise("product_tile", MR=self.mr, NV=self.nv).tile.address
+        issue(kernels.pad_bias, bias, self.bias.data)
         issue(
-            self.kernels.product, a.reshape(-1), b.reshape(-1), self.bias.data, c.reshape(-1), self.packed.data,
-            self.panels.data, self.spares.data, *self.sizes, *self.turned, start, self.shares, self.threads,
+            kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), self.bias.data, c.reshape(-1),
+            self.packed.data, self.panels.data, self.spares.data, *self.sizes, *self.turned, add, self.shares, self.threads,
         )  # fmt: skip
 
 
@@ -75,13 +69,13 @@ class DirectProduct:
         return target == "cpu" and np.dtype(dtype) == np.float32
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
-        self.y(x, w, y, NOTHING if b is None else BIAS, EMPTY if b is None else b.reshape(-1))
+        self.y(x, w, y, EMPTY if b is None else b.reshape(-1))
 
     def backward_data(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
-        self.dx(dy, w, dx, NOTHING)
+        self.dx(dy, w, dx)
 
     def backward_weights(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None) -> None:
         a, b = (x, dy) if self.shape.transpose else (dy, x)
-        self.dw(a, b, dw, OLD)
+        self.dw(a, b, dw, add=True)
         if db is not None:
-            issue(self.dw.kernels.add_rows, dy.reshape(-1), db.reshape(-1), self.shape.rows)
+            issue(specialise("product").add_rows, dy.reshape(-1), db.reshape(-1), self.shape.rows)

@@ -4,8 +4,9 @@ A tile is a tuple of ``MR * NV`` vectors: MR rows of ``16 * NV`` lanes, held in 
 work, :func:`vouter`, a rank-1 update of the tile; convolutions and products are loops around it in plain Python.
 Addresses are a type of their own: ``p + k`` lies k floats behind p.  Nothing here checks bounds.
 
-The shapes of a tile (``MR, NV``) must be literals or module constants: a kernel that wants other ones is a module with
-other constants (see :mod:`nbcaffe.ops.specialise`).
+The shapes of a tile (``MR, NV``) must be literals or module constants: a tile of another shape is a module with other
+constants (see :mod:`nbcaffe.ops.specialise`).  The loops over a whole image or matrix are compiled once for all: they
+:func:`invoke` the machine code of a tile.
 """
 
 import operator
@@ -15,9 +16,8 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import AbstractTemplate, signature
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
-from numba.core.typing.templates import infer_global
 
 LANES = 16
 
@@ -175,6 +175,23 @@ def addr(typing, array, i):
     return address(array, index), generate
 
 
+def machine_code(kinds: str) -> Callable:
+    """Compile a tile for :func:`invoke`; ``kinds`` has a letter per argument: p for an address, i for an integer."""
+    return numba.cfunc(void(*[{"p": address, "i": index}[kind] for kind in kinds]), cache=True)
+
+
+@intrinsic
+def invoke(typing, code, args):
+    """Call the machine code at the number ``code`` with a tuple of addresses and integers."""
+
+    def build(b, code, args):
+        values = cgutils.unpack_tuple(b, args)
+        kind = ir.FunctionType(ir.VoidType(), [v.type for v in values])
+        b.call(b.inttoptr(code, kind.as_pointer()), values)
+
+    return operation(void(index, args), build)
+
+
 # -- one vector -------------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +336,28 @@ def vcolumns(typing, tile, NV):
         return tuple_of(columns, b)
 
     return operation(tile_type(LANES, nv)(tile, NV), build)
+
+
+@intrinsic(prefer_literal=True)
+def vput_columns(typing, tile, p, pitch, columns, mask, NV):
+    """Store the tile turned: column c < columns as a row of its own, ``pitch`` floats apart, where mask is set."""
+    nv = NV.literal_value
+
+    def build(b, tile, p, pitch, columns, mask, _):
+        old = members(tile, b)
+        done = b.append_basic_block("stored")
+        for j in range(nv):
+            rows = old[j::nv]
+            turned = transpose(b, rows + [ZERO] * (LANES - len(rows)))
+            for c in range(LANES):
+                more = b.append_basic_block(f"column{c}")
+                b.cbranch(b.icmp_signed("<", const(LANES * j + c), columns), more, done)
+                b.position_at_end(more)
+                masked_store(b, turned[c], step(b, p, b.mul(pitch, const(LANES * j + c))), mask)
+        b.branch(done)
+        b.position_at_end(done)
+
+    return operation(void(tile, address, index, index, mask16, NV), build)
 
 
 @intrinsic

@@ -44,10 +44,12 @@ def copy_rows(source, pitch, rows, columns, target, width):
 
 
 @njit
-def add_columns(source, rows, width, sums):
-    """``sums[c] += source[0][c] + source[1][c] + ...``; width is a multiple of 16."""
+def add_columns(source, rows, width, sums, fresh):
+    """``sums[c] += source[0][c] + source[1][c] + ...``, or ``=`` if fresh; width is a multiple of 16."""
     for c in range(0, width, 16):
-        total = vld(sums + c)
+        total = vzero()
         for r in range(rows):
             total = vadd(total, vld(source + (r * width + c)))
+        if fresh == 0:
+            total = vadd(total, vld(sums + c))
         vst(sums + c, total)

@@ -1,84 +1,73 @@
 """Matrix product ``c[M, N] = a[M, K] b[K, N]``, plus a bias or plus what c held.
 
-A tile is MR rows times ``16 * NV`` columns.  Both operands are packed into the order in which the tile reads them:
-a as ``[block of MR rows][k][MR]``, once, by all threads; b as ``[k][16 * NV]``, a panel at a time, by the thread that
-uses it.  a and b may each be given transposed.
+Both operands are packed into the order in which a tile reads them: a as ``[block of rows][k][row]``, once, by all
+threads; b as ``[k][lane]``, a panel at a time, by the thread that uses it.  a and b may each be given transposed.
 """
 
 from numba import njit, prange
 
-from nbcaffe.ops.simd import addr, lanes, vadd, vld, vldm, vouter, vput, vrows, vst, vstm, vzero, vzeros
+from nbcaffe.ops.simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
 from nbcaffe.ops.tiles.common import copy_rows, turn
 
-MR, NV = 13, 2  # rows, vectors of columns
-KB = 512  # length of the sums taken at a time: the panel of b stays in the cache
+LONGEST = 512  # length of the sums taken at a time: so much of a panel of b stays in the cache
 
 
 @njit
-def tile(a, b, length, acc):
-    """The tile plus ``sum over k of a[k][m] * b[k][n]``."""
-    for k in range(length):
-        acc = vouter(acc, a + k * MR, 1, b + k * 16 * NV, NV)
-    return acc
-
-
-@njit
-def put(acc, spare, c, pitch, rows, columns, add):
-    """Store (or add) the tile's corner of rows x columns."""
-    if rows >= MR and columns >= 16 * NV and not add:
-        vput(acc, c, pitch, NV)
-        return
-    vput(acc, spare, 16 * NV, NV)
-    for m in range(min(rows, MR)):
-        for n in range(0, min(columns, 16 * NV), 16):
+def corner(spare, width, c, pitch, rows, columns, add):
+    """Store, or add, the part of a tile that lies inside c."""
+    for m in range(rows):
+        for n in range(0, columns, 16):
             to, inside = c + (m * pitch + n), lanes(0, columns - n)
-            v = vld(spare + (m * 16 * NV + n))
+            v = vld(spare + (m * width + n))
             if add:
                 v = vadd(v, vldm(to, inside))
             vstm(to, v, inside)
 
 
 @njit
-def pack_block(a, row_step, k_step, rows, length, packed):
-    """``packed[k][m] = a[m * row_step + k * k_step]`` for one block of up to MR rows."""
-    if k_step == 1:
-        for k in range(0, length, 16):
-            turn(a + k, row_step, min(rows, MR), min(16, length - k), packed + k * MR, MR)
-    else:
-        inside = lanes(0, min(rows, MR))
-        for k in range(length):
-            vst(packed + k * MR, vldm(a + k * k_step, inside))
+def pack_turned(a, pitch, rows, height, length, packed):
+    """``packed[k][m] = a[k * pitch + m]``."""
+    inside = lanes(0, rows)
+    for k in range(length):
+        vst(packed + k * height, vldm(a + k * pitch, inside))
 
 
 @njit(cache=True, parallel=True)
-def product(a, b, bias, c, packed, panels, spares, M, K, N, a_turned, b_turned, start, shares, threads):
-    """``start``: what the sums start from: 0 nothing, 1 the bias of each column, 2 what c held."""
-    row_blocks, panel_count, lane_count = (M + MR - 1) // MR, (N + 16 * NV - 1) // (16 * NV), 16 * NV
+def product(
+    tile, height, width, a, b, bias, c, packed, panels, spares, M, K, N, a_turned, b_turned, add, shares, threads
+):  # fmt: skip
+    """The sums start from the bias of each column and, if ``add``, what c held; a tile has height x width."""
+    row_blocks, panel_count = (M + height - 1) // height, (N + width - 1) // width
     block_size = packed.size // row_blocks
     for i in prange(row_blocks):
-        to = addr(packed, i * block_size)
+        rows, to = min(height, M - i * height), addr(packed, i * block_size)
         if a_turned:
-            pack_block(addr(a, i * MR), 1, M, M - i * MR, K, to)
+            pack_turned(addr(a, i * height), M, rows, height, K, to)
         else:
-            pack_block(addr(a, i * MR * K), K, 1, M - i * MR, K, to)
+            for k in range(0, K, 16):
+                turn(addr(a, i * height * K + k), K, rows, min(16, K - k), to + k * height, height)
     units = panel_count * shares
     for t in prange(threads):
         panel, spare = addr(panels, t * (panels.size // threads)), addr(spares, t * (spares.size // threads))
         for unit in range(units * t // threads, units * (t + 1) // threads):
-            n, share = unit // shares * lane_count, unit % shares
-            for k in range(0, max(K, 1), KB):
-                length = min(KB, K - k)
+            n, share = unit // shares * width, unit % shares
+            for k in range(0, K, LONGEST):
+                length = min(LONGEST, K - k)
                 if b_turned:
-                    turn(addr(b, n * K + k), K, min(lane_count, N - n), length, panel, lane_count)
+                    turn(addr(b, n * K + k), K, min(width, N - n), length, panel, width)
                 else:
-                    copy_rows(addr(b, k * N + n), N, length, N - n, panel, lane_count)
+                    copy_rows(addr(b, k * N + n), N, length, N - n, panel, width)
                 for i in range(row_blocks * share // shares, row_blocks * (share + 1) // shares):
-                    acc = vzeros(MR, NV)
-                    if start == 1 and k == 0:
-                        acc = vrows(addr(bias, n), 0, MR, NV)
-                    acc = tile(addr(packed, i * block_size + k * MR), panel, length, acc)
-                    to = addr(c, i * MR * N + n)
-                    put(acc, spare, to, N, M - i * MR, N - n, start == 2 or k > 0)
+                    rows, columns = min(height, M - i * height), min(width, N - n)
+                    operands, to = (addr(packed, i * block_size + k * height), panel, length), addr(c, i * height * N + n)
+                    if rows < height or columns < width or (add and k == 0):
+                        first = addr(bias, n if k == 0 else bias.size - width)  # zeros lie behind the bias
+                        invoke(tile, operands + (first, 0, spare, width))
+                        corner(spare, width, to, N, rows, columns, add or k > 0)
+                    elif k == 0:
+                        invoke(tile, operands + (addr(bias, n), 0, to, N))
+                    else:
+                        invoke(tile, operands + (to, N, to, N))
 
 
 @njit(cache=True)
@@ -93,7 +82,7 @@ def add_rows(dy, db, rows):
     """``db[n] += sum over the rows of dy[row, n]``."""
     for n in range(0, db.size, 16):
         inside = lanes(0, db.size - n)
-        total = vldm(addr(db, n), inside)
+        total = vzero()
         for row in range(rows):
             total = vadd(total, vldm(addr(dy, row * db.size + n), inside))
-        vstm(addr(db, n), total, inside)
+        vstm(addr(db, n), vadd(vldm(addr(db, n), inside), total), inside)
