@@ -1,0 +1,91 @@
+"""Named N-dimensional arrays with values and gradients."""
+
+from math import prod
+from typing import Any
+
+from .errors import NbcaffeError, ShapeError
+from .params import FillerSpec
+
+MOST = 2**31 - 1  # Caffe's limit too: an index fits 32 bits on a GPU
+
+
+class Blob:
+    """``data`` and ``diff`` of one shape, views into a net's arenas; the shape comes first, the memory at bind time."""
+
+    def __init__(self, shape: tuple[int, ...], name: str = ""):
+        self.name = name
+        self.shape = checked(shape, name)
+        self._data: Any = None
+        self._diff: Any = None
+        self.overwritten_by = ""  # the layer whose memory plan took this blob's place
+
+    @property
+    def data(self) -> Any:
+        return self._usable(self._data, "data")
+
+    @property
+    def diff(self) -> Any:
+        return self._usable(self._diff, "diff")
+
+    def _usable(self, array: Any, what: str) -> Any:
+        if self.overwritten_by:
+            raise NbcaffeError(
+                f"blob {self.name!r}: its {what} was overwritten by layer {self.overwritten_by!r}, as the memory plan allows; "
+                "build the net with memory='keep' to read every blob"
+            )
+        return array
+
+    @property
+    def count(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def num(self) -> int:
+        return self._legacy(0)
+
+    @property
+    def channels(self) -> int:
+        return self._legacy(1)
+
+    @property
+    def height(self) -> int:
+        return self._legacy(2)
+
+    @property
+    def width(self) -> int:
+        return self._legacy(3)
+
+    def _legacy(self, axis: int) -> int:
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    def reshape(self, *shape: int) -> None:
+        """Ask for another shape; it takes effect at the net's next ``reshape()`` or ``forward()``."""
+        self.shape = checked(shape, self.name)
+
+    def __repr__(self) -> str:
+        return f"Blob({self.name!r}, {'x'.join(map(str, self.shape)) or 'scalar'})"
+
+
+class Weight(Blob):
+    """A learned blob: what fills it, and how the solver treats it."""
+
+    def __init__(self, shape: tuple[int, ...], filler: FillerSpec, name: str = ""):
+        super().__init__(shape, name)
+        self.filler = filler
+        self.lr_mult, self.decay_mult = 1.0, 1.0
+        self.owner: Weight = self  # another layer's weight where a param name is shared
+
+
+class Buffer:
+    """Work space of a layer or engine; ``keep`` holds it from the forward to the backward pass."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, keep: bool):
+        self.shape, self.dtype, self.keep = shape, dtype, keep
+        self.data: Any = None
+
+
+def checked(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in shape)
+    if any(n < 0 for n in shape) or prod(shape) > MOST:
+        raise ShapeError(f"blob {name!r}: a shape needs sizes of at least 0 and at most {MOST} elements, got {shape}")
+    return shape

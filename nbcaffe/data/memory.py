@@ -1,0 +1,67 @@
+"""Batches from arrays that the user hands over, as pycaffe's ``set_input_arrays`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import DataError
+
+
+class MemorySource:
+    """Batches of the arrays given last, in their order, from the first again after the last.
+
+    Parameters
+    ----------
+    shape
+        Of one sample: channels, height, width.
+    """
+
+    def __init__(self, batch_size: int, shape: Sequence[int]) -> None:
+        self.batch_size = batch_size
+        self.shapes = ((batch_size, *shape), (batch_size,))
+        self.size = 0
+        self.cursor = (0, 0)
+        self.rows = np.empty(0, np.int64)
+
+    def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Use these samples from now on, starting with the first. They are copied when a batch is read."""
+        shape = self.shapes[0][1:]
+        if data.shape[1:] != shape:
+            expected = ", ".join(str(extent) for extent in ("n", *shape))
+            raise DataError(f"input data has shape {data.shape}, expected ({expected}) as the layer declares")
+        if labels.size != len(data) or (labels.ndim and len(labels) != len(data)):
+            raise DataError(f"input labels have shape {labels.shape}, expected ({len(data)},): one label a sample")
+        if len(data) == 0 or len(data) % self.batch_size:
+            raise DataError(
+                f"{len(data)} input samples: the first dimension of the input arrays must be a multiple of the batch "
+                f"size, {self.batch_size}"
+            )
+        self._data, self._labels = data, labels.reshape(len(data))
+        self.size = len(data)
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Start again at the first sample."""
+        self.cursor = (0, 0)
+
+    def read(self, arrays: Sequence[np.ndarray]) -> None:
+        """Fill the data and label arrays with the next batch."""
+        if not self.size:
+            raise DataError("a MemoryData layer has no samples yet: call net.set_input_arrays(data, labels) first")
+        epoch, lo = self.cursor
+        hi = lo + self.batch_size
+        arrays[0][...] = self._data[lo:hi]
+        arrays[1][...] = self._labels[lo:hi]
+        for array, name in zip(arrays, ("data", "labels")):
+            if not np.isfinite(array).all():
+                row = lo + int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1)))
+                raise DataError(f"sample {row} of the input {name} holds a NaN or an infinity")
+        self.rows = np.arange(lo, hi)
+        self.cursor = (epoch, hi) if hi < self.size else (epoch + 1, 0)
+
+    @property
+    def ids(self) -> list[str]:
+        """What to call each sample of the last batch in a message."""
+        return [f"sample {row} of the input arrays" for row in self.rows]

@@ -1,0 +1,133 @@
+"""The layer contract: declare parameters, infer shapes, compute forward and backward."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .blob import Blob, Buffer, Weight
+from .errors import ShapeError
+from .params import FillerSpec, Param
+
+REGISTRY: dict[str, type["Layer"]] = {}
+
+Count = int | tuple[int, int | None]
+
+
+class Layer:
+    """Base of every layer; defining a subclass makes its name a ``type`` in YAML.
+
+    Attributes
+    ----------
+    num_bottom, num_top : int or (int, int or None)
+        How many blobs it reads and makes; None means any number.
+    inplace : bool
+        Whether the top may take the bottom's memory.
+    backward_needs : set
+        Whose data the backward pass reads: "bottom", "top", both or neither.
+    differentiable : tuple of int, or None
+        The bottoms that can get a gradient; None means all, () means no backward pass.
+    shares : str
+        "" for own tops, "data" if each top is the bottom's data, "both" if also its diff (a view).
+    examples : tuple of dict
+        Parameters, and ``bottom``: a list of shapes.  They are the layer's tests, its snippet and its benchmark.
+    """
+
+    params: ClassVar[dict[str, Param]] = {}
+    param_group: ClassVar[str] = ""
+    num_bottom: ClassVar[Count] = 1
+    num_top: ClassVar[Count] = 1
+    inplace: ClassVar[bool] = False
+    backward_needs: ClassVar[frozenset[str]] = frozenset({"bottom", "top"})
+    differentiable: ClassVar[tuple[int, ...] | None] = None
+    shares: ClassVar[str] = ""
+    loss: ClassVar[bool] = False
+    kinks: ClassVar[tuple[float, ...]] = ()
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    bottom_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ((2, 3, 5, 4),)
+
+    def __init_subclass__(cls, abstract: bool = False, **keywords: Any):
+        super().__init_subclass__(**keywords)
+        cls.params = {**cls.params, **{k: v for k, v in vars(cls).items() if isinstance(v, Param)}}
+        if abstract:
+            return
+        known = REGISTRY.get(cls.__name__)
+        if known and known.__module__ != cls.__module__:
+            raise TypeError(f"layer type {cls.__name__!r} is already defined in {known.__module__}; give yours another name")
+        cls.param_group = vars(cls).get("param_group") or snake(cls.__name__) + "_param"
+        REGISTRY[cls.__name__] = cls
+
+    def __init__(self, name: str = "", phase: str = "TRAIN", where: str = "", **values: Any):
+        self.name, self.phase, self.where = name or type(self).__name__, phase, where
+        defaults = {k: p.default for k, p in self.params.items()}
+        vars(self).update({**defaults, **values})
+        self.weights: list[Weight] = []
+        self.buffers: list[Buffer] = []
+        self.propagate_down: list[bool] = []
+        self.param_propagate: list[bool] = []  # which weights need their gradient
+        self.key = 0  # of the random generator, from the seed and the name
+        self.clock: Any = None  # the pass that is running, in the target's memory
+        self.dtype = np.dtype(np.float32)
+        self.target = "cpu"
+        self.num_tops = 1  # how many tops this one was given
+        self._declared = 0
+
+    def plan(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        """:meth:`setup` for these shapes; work space is declared anew, weights only the first time."""
+        self.buffers, self._declared = [], 0
+        return self.setup(bottom)
+
+    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        """Return the tops' shapes; declare weights and work space."""
+        raise NotImplementedError
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Launch what computes the tops' data."""
+        raise NotImplementedError
+
+    def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Launch what overwrites the bottoms' diffs and adds to the weights' diffs."""
+        raise NotImplementedError
+
+    def guard(self) -> None:
+        """Look at what a forward pass left behind and raise where the input was bad."""
+
+    def weight(self, shape: tuple[int, ...], filler: FillerSpec) -> Weight:
+        """Declare the next learned blob."""
+        index, self._declared = self._declared, self._declared + 1
+        if index == len(self.weights):
+            self.weights.append(Weight(shape, filler, f"{self.name}/{index}"))
+        elif self.weights[index].shape != tuple(shape):
+            self.fail(f"the new input asks for weights of {tuple(shape)}, but it has {self.weights[index].shape}")
+        return self.weights[index]
+
+    def buffer(self, shape: Any, dtype: str = "", keep: bool = False) -> Buffer:
+        """Declare work space; its ``data`` is there in forward and backward, and ``keep`` holds it between them."""
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep))
+        return self.buffers[-1]
+
+    def fail(self, message: str) -> None:
+        place = f"{self.where}: " if self.where else ""
+        raise ShapeError(f"{place}layer {self.name!r} ({type(self).__name__}): {message}")
+
+    @classmethod
+    def sample(cls, index: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """A test value for bottom ``index``; labels and the like override this."""
+        return rng.standard_normal(shape)
+
+
+class Loss(Layer, abstract=True):
+    """A layer whose first top is a scalar that training minimises; its default loss_weight is 1."""
+
+    loss = True
+    num_bottom = 2
+
+
+def snake(name: str) -> str:
+    """``InnerProduct`` to ``inner_product``, as caffe.proto names its messages."""
+    known = {"ReLU": "relu", "PReLU": "prelu", "ELU": "elu", "TanH": "tanh", "LRN": "lrn", "MVN": "mvn", "SPP": "spp"}
+    known |= {"BNLL": "bnll", "HDF5Data": "hdf5_data", "HDF5Output": "hdf5_output", "LSTM": "recurrent", "RNN": "recurrent"}
+    if name in known:
+        return known[name]
+    return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))

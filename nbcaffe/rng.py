@@ -1,0 +1,59 @@
+"""Random bits by counting: the same key and counter give the same bits on every target and number of threads.
+
+The generator is Philox2x32-10 (Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, SC 2011).  A key comes
+from the seed and a name, a counter from the pass and the index, so nothing has state and a run can resume anywhere.
+"""
+
+import hashlib
+from math import pi
+
+import numpy as np
+
+from .kernel import device
+
+MASK = 0xFFFFFFFF
+
+
+@device
+def philox(key, hi, lo):
+    """Two 32-bit words for the counter ``(hi, lo)``; int64 throughout, wrapping products keep their low 64 bits."""
+    key, hi, lo = int(key), int(hi) & 0xFFFFFFFF, int(lo) & 0xFFFFFFFF
+    for _ in range(10):
+        product = 0xD256D193 * lo
+        lo = ((product >> 32) & 0xFFFFFFFF) ^ key ^ hi
+        hi = product & 0xFFFFFFFF
+        key = (key + 0x9E3779B9) & 0xFFFFFFFF
+    return lo, hi
+
+
+def key(seed: int, *names: str | int) -> int:
+    """A 32-bit key for one use of the seed, such as ``key(seed, "conv1", 0)``."""
+    text = "/".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+def words(key: int, hi: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`philox` on the host for the counters ``(hi, 0 .. n-1)``, as two uint64 arrays of 32-bit words."""
+    lo, top = np.arange(n, dtype=np.uint64), np.full(n, hi & MASK, np.uint64)
+    for _ in range(10):
+        product = np.uint64(0xD256D193) * lo
+        lo, top = (product >> np.uint64(32)) ^ np.uint64(key) ^ top, product & np.uint64(MASK)
+        key = (key + 0x9E3779B9) & MASK
+    return lo, top
+
+
+def uniform(key: int, n: int, hi: int = 0) -> np.ndarray:
+    """``n`` float64 numbers in [0, 1)."""
+    return words(key, hi, n)[0] / 2.0**32
+
+
+def normal(key: int, n: int, hi: int = 0) -> np.ndarray:
+    """``n`` float64 numbers from the standard normal law (Box and Muller)."""
+    a, b = words(key, hi, n)
+    return np.sqrt(-2.0 * np.log((a + 1.0) / 2.0**32)) * np.cos(2.0 * pi * (b / 2.0**32))
+
+
+def permutation(key: int, epoch: int, n: int) -> np.ndarray:
+    """The order of ``n`` samples in an epoch."""
+    a, b = words(key, epoch, n)
+    return np.argsort((a << np.uint64(32)) | b, kind="stable")
