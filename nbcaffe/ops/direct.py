@@ -21,6 +21,7 @@ EMPTY = np.zeros(0, np.float32)
 LANES = 16
 SLACK = 64  # floats behind a work space that whole vectors may touch
 
+Array = np.ndarray
 Buffer = Callable[..., Any]
 
 
@@ -109,7 +110,7 @@ class Forward:
         per_tile = steps * g.kernel[1] * g.channels * cycles(mr, nv) + store
         return g.images * g.groups * ceil(g.out[1], mr) * ceil(g.outputs, LANES * nv) * per_tile
 
-    def __call__(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+    def __call__(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
         g, packing = self.g, specialise("conv_pack")
         weights, bias, scratch = self.weights.data, self.bias.data, self.scratch.data
         if self.flipped:
@@ -144,7 +145,7 @@ class Columns:
         gather = 2 * rows * prod(g.size) / prod(g.stride) / LANES
         return g.images * g.groups * g.channels / (rows / g.taps) * (product + gather)
 
-    def __call__(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    def __call__(self, dy: Array, w: Array, dx: Array) -> None:
         g = self.g
         product = specialise("columns_tile", MR=self.mr, NV=self.nv).product.address
         gather = specialise("gather_tile", KX=ceil(g.kernel[1], g.stride[1])).gather.address
@@ -188,7 +189,7 @@ class Weights:
                 found.append((g.channels * g.kernel[0] * blocks * cycles(mr, nv), 1, mr, nv))
         return found
 
-    def __call__(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None) -> None:
+    def __call__(self, x: Array, dy: Array, dw: Array, db: Array | None) -> None:
         g, kernels = self.g, specialise("conv_weights")
         code = specialise("weights_tile", MR=self.mr, NV=self.nv, TAPS=self.taps, S=g.stride[1]).image.address
         tiles = (g.channels if self.taps else self.padded_channels // self.mr * g.kernel[1]) * g.kernel[0]
@@ -231,13 +232,13 @@ class DirectConvolution:
         plain = len(shape.spatial) in (1, 2) and all(d == 1 for d in shape.dilation)
         return target == "cpu" and np.dtype(dtype) == np.float32 and plain
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+    def forward(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
         if self.product:
             self.product.forward(x, w, b, y)
         else:
             self.forward_tiles(x, w, b, y)
 
-    def backward_data(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    def backward_data(self, dy: Array, w: Array, dx: Array) -> None:
         if self.product:
             self.product.backward_data(dy, w, dx)
         elif isinstance(self.data_tiles, Forward):
@@ -245,14 +246,14 @@ class DirectConvolution:
         else:
             self.data_tiles(dy, w, dx)
 
-    def backward_weights(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None) -> None:
+    def backward_weights(self, x: Array, dy: Array, dw: Array, db: Array | None) -> None:
         if self.product:
             self.product.backward_weights(x, dy, dw, db)
         else:
             self.weight_tiles(x, dy, dw, db)
 
 
-def flat(array: np.ndarray) -> np.ndarray:
+def flat(array: Array) -> Array:
     """The array as one axis; never a copy."""
     view = array.reshape(-1)
     assert np.may_share_memory(view, array) or array.size == 0

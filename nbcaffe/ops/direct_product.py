@@ -13,6 +13,7 @@ from .specialise import issue, specialise
 EMPTY = np.zeros(0, np.float32)
 LANES, LONGEST = 16, 512  # LONGEST as in tiles/product.py
 
+Array = np.ndarray
 Buffer = Callable[..., Any]
 
 
@@ -32,8 +33,9 @@ def choose_tile(rows: int, cols: int) -> tuple[int, int]:
 class Product:
     """``c[rows, cols] = a b``, planned once; ``a_turned`` and ``b_turned`` say that the operand lies transposed."""
 
-    def __init__(self, rows: int, inner: int, cols: int, buffer: Buffer, a_turned: bool = False, b_turned: bool = False):
-        self.sizes, self.turned, self.threads = (rows, inner, cols), (a_turned, b_turned), get_num_threads()
+    def __init__(self, sizes: tuple[int, int, int], buffer: Buffer, a_turned: bool = False, b_turned: bool = False):
+        self.sizes, self.turned, self.threads = sizes, (a_turned, b_turned), get_num_threads()
+        rows, inner, cols = sizes
         self.mr, self.nv = choose_tile(rows, cols)
         lanes, blocks = LANES * self.nv, ceil(rows, self.mr)
         panels = ceil(cols, lanes)
@@ -43,12 +45,13 @@ class Product:
         self.spares = buffer((self.threads * ceil(self.mr * lanes, LANES) * LANES,))
         self.bias = buffer(((panels + 1) * lanes,))
 
-    def __call__(self, a: np.ndarray, b: np.ndarray, c: np.ndarray, bias: np.ndarray = EMPTY, *, add: bool = False) -> None:
+    def __call__(self, a: Array, b: Array, c: Array, bias: Array = EMPTY, *, add: bool = False) -> None:
         kernels, code = specialise("product"), specialise("product_tile", MR=self.mr, NV=self.nv).tile.address
         issue(kernels.pad_bias, bias, self.bias.data)
         issue(
-            kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), self.bias.data, c.reshape(-1),
-            self.packed.data, self.panels.data, self.spares.data, *self.sizes, *self.turned, add, self.shares, self.threads,
+            kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), self.bias.data,
+            c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, *self.sizes, *self.turned, add,
+            self.shares, self.threads,
         )  # fmt: skip
 
 
@@ -58,23 +61,23 @@ class DirectProduct:
     def __init__(self, shape: ProductShape, buffer: Buffer, dtype: str = "float32"):
         rows, inner, cols, transpose = shape.rows, shape.inner, shape.cols, shape.transpose
         self.shape = shape
-        self.y = Product(rows, inner, cols, buffer, b_turned=not transpose)
-        self.dx = Product(rows, cols, inner, buffer, b_turned=transpose)
+        self.y = Product((rows, inner, cols), buffer, b_turned=not transpose)
+        self.dx = Product((rows, cols, inner), buffer, b_turned=transpose)
         weights = (inner, rows, cols) if transpose else (cols, rows, inner)
-        self.dw = Product(*weights, buffer, a_turned=True)
+        self.dw = Product(weights, buffer, a_turned=True)
 
     @staticmethod
     def supports(shape: ProductShape, dtype: str, target: str) -> bool:
         """Float32 on the host."""
         return target == "cpu" and np.dtype(dtype) == np.float32
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+    def forward(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
         self.y(x, w, y, EMPTY if b is None else b.reshape(-1))
 
-    def backward_data(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    def backward_data(self, dy: Array, w: Array, dx: Array) -> None:
         self.dx(dy, w, dx)
 
-    def backward_weights(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None) -> None:
+    def backward_weights(self, x: Array, dy: Array, dw: Array, db: Array | None) -> None:
         a, b = (x, dy) if self.shape.transpose else (dy, x)
         self.dw(a, b, dw, add=True)
         if db is not None:

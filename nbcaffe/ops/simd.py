@@ -170,7 +170,8 @@ def addr(typing, array, i):
     def generate(context, b, sig, args):
         return step(b, context.make_array(sig.args[0])(context, b, args[0]).data, args[1])
 
-    if not (isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C" and array.dtype == types.float32):
+    flat = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+    if not flat or array.dtype != types.float32:
         raise numba.core.errors.TypingError(f"addr takes a flat float32 array, got {array}")
     return address(array, index), generate
 
@@ -253,8 +254,8 @@ def vadd(typing, x, y):
 # -- the tile ---------------------------------------------------------------------------------------------------------
 
 
-def tile_type(rows: int, vectors: int) -> types.UniTuple:
-    return types.UniTuple(vec16, rows * vectors)
+def tile_type(rows: int, vectors: int) -> Any:
+    return types.UniTuple(vec16, rows * vectors)  # type: ignore[attr-defined]  # Numba fills the module at run time
 
 
 @intrinsic(prefer_literal=True)

@@ -34,7 +34,7 @@ def turn(source, pitch, rows, columns, target, target_pitch):
 
 @njit
 def copy_rows(source, pitch, rows, columns, target, width):
-    """``rows`` rows of ``columns`` floats to rows of ``width`` floats (a multiple of 16), zeros past the last column."""
+    """``rows`` rows of ``columns`` floats to rows of ``width`` floats (a multiple of 16), zeros behind the last."""
     for r in range(rows):
         for c in range(0, width, 16):
             if c + 16 <= columns:

@@ -28,7 +28,8 @@ def backward(
             n, ci = unit // shares, min(unit % shares * together, channels - together)
             if n != held:
                 for p in range(0, pixels, lane_count):
-                    copy_rows(addr(dy, n * outputs * pixels + p), pixels, outputs, pixels - p, packed + p * outputs, lane_count)
+                    source, target = addr(dy, n * outputs * pixels + p), packed + p * outputs
+                    copy_rows(source, pixels, outputs, pixels - p, target, lane_count)
                 held = n
             weights = addr(w, (n % groups * outputs * channels + ci) * taps)
             invoke(product, (together * taps, weights, channels * taps, outputs, packed, blocks, column))

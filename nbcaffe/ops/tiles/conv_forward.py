@@ -24,7 +24,8 @@ def forward(
         for unit in range(units * t // threads, units * (t + 1) // threads):
             n, first = unit // blocks, unit % blocks * lane_count
             if n != held:
-                pad_image(addr(x, n * channels * height * width), channels, height, width, pad_h, pad_w, padded, rows, pitch)
+                whole = addr(x, n * channels * height * width)
+                pad_image(whole, channels, height, width, pad_h, pad_w, padded, rows, pitch)
                 held = n
             at = n % groups * blocks + unit % blocks
             source = (padded, channels, height, rows, pitch)

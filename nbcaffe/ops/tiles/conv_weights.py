@@ -16,7 +16,8 @@ from nbcaffe.ops.tiles.common import add_columns, pad_image, turn
 @njit(cache=True, parallel=True)
 def backward(
     image, lane_count, tiles, x, dy, sums, bias_sums, scratch, turned, images, groups, parts, chunks, channels,
-    padded_channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, pad_h, pad_w, rows, pitch,
+    padded_channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, pad_h, pad_w,
+    rows, pitch,
 ):  # fmt: skip
     """Sums per part: ``sums[part, group, block, k, lane]``; a chunk is a share of the tiles."""
     pixels, blocks = out_height * out_width, (outputs + lane_count - 1) // lane_count
@@ -41,7 +42,8 @@ def backward(
                     add_columns(pixel_rows, pixels, lane_count, addr(bias_sums, at * lane_count), fresh)
                 share = (fresh, tiles * chunk // chunks, tiles * (chunk + 1) // chunks)
                 window = (out_height, out_width, kernel_h, kernel_w, stride_h, pad_h)
-                invoke(image, (padded, pixel_rows, addr(sums, at * block_size)) + share + (height, rows, pitch) + window)
+                operands = (padded, pixel_rows, addr(sums, at * block_size))
+                invoke(image, operands + share + (height, rows, pitch) + window)
 
 
 @njit
@@ -51,12 +53,10 @@ def add_block(sums, part_size, parts, lane_count, dw, pitch, outputs, weights):
     for part in range(1, parts):
         acc = vadd_rows(acc, sums + part * part_size, lane_count, 1)
     inside = lanes(0, weights)
-    co = 0
-    for column in vcolumns(acc, 1):
+    for co, column in enumerate(vcolumns(acc, 1)):
         if co < outputs:
             to = dw + co * pitch
             vstm(to, vadd(vldm(to, inside), column), inside)
-        co += 1
 
 
 @njit(cache=True, parallel=True)
@@ -75,6 +75,7 @@ def reduce(lane_count, sums, bias_sums, dw, db, parts, groups, outputs, weights,
         if db.size > 0:
             total = vzero()
             for part in range(parts):
-                total = vadd(total, vld(addr(bias_sums, (part * groups * blocks + at) * lane_count + lane)))
+                row = part * groups * blocks + at
+                total = vadd(total, vld(addr(bias_sums, row * lane_count + lane)))
             to, inside = addr(db, g * outputs + co), lanes(0, outputs - co)
             vstm(to, vadd(vldm(to, inside), total), inside)

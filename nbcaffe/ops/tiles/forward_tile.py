@@ -31,7 +31,8 @@ def image(
         last = min(kernel_h, height + pad_h - oy * stride_h)
         for step in range(0, out_width, MR):
             ox = max(0, min(step, out_width - MR))  # the last tile overlaps the one before
-            p, q = x + ((oy * stride_h + first) * pitch + ox * S), w + first * w_row
-            out = y + (oy * out_width + ox)
-            plane, out_plane = rows * pitch, out_height * out_width
-            tile(p, channels, plane, last - first, pitch, q, kernel_h * w_row, bias, out, out_plane, out_width - ox, outputs)
+            tile(
+                x + ((oy * stride_h + first) * pitch + ox * S), channels, rows * pitch, last - first, pitch,
+                w + first * w_row, kernel_h * w_row, bias,
+                y + (oy * out_width + ox), out_height * out_width, out_width - ox, outputs,
+            )  # fmt: skip

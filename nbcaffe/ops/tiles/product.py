@@ -59,7 +59,8 @@ def product(
                     copy_rows(addr(b, k * N + n), N, length, N - n, panel, width)
                 for i in range(row_blocks * share // shares, row_blocks * (share + 1) // shares):
                     rows, columns = min(height, M - i * height), min(width, N - n)
-                    operands, to = (addr(packed, i * block_size + k * height), panel, length), addr(c, i * height * N + n)
+                    operands = (addr(packed, i * block_size + k * height), panel, length)
+                    to = addr(c, i * height * N + n)
                     if rows < height or columns < width or (add and k == 0):
                         first = addr(bias, n if k == 0 else bias.size - width)  # zeros lie behind the bias
                         invoke(tile, operands + (first, 0, spare, width))

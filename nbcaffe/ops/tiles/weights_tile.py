@@ -32,7 +32,8 @@ def image(
     for number in range(first, last):
         block, kx = number // columns, number % columns
         ky, ci = block % kernel_h, block // kernel_h * (1 if TAPS else MR)
-        top = max(0, (pad_h - ky + stride_h - 1) // stride_h)  # output rows whose input lies in the padding are left out
+        # output rows whose input lies in the padding are left out
+        top = max(0, (pad_h - ky + stride_h - 1) // stride_h)
         end = min(out_height, (height - 1 + pad_h - ky) // stride_h + 1)
         source = x + ((ci * rows + top * stride_h + ky) * pitch + kx)
         pixels = dy + top * out_width * lane_count
