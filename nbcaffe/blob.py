@@ -17,7 +17,7 @@ class Blob:
         self.shape = checked(shape, name)
         self._data: Any = None
         self._diff: Any = None
-        self.overwritten_by = ""  # the layer whose memory plan took this blob's place
+        self.overwritten_by = ""  # what the memory plan put in its place
 
     @property
     def data(self) -> Any:
@@ -30,7 +30,7 @@ class Blob:
     def _usable(self, array: Any, what: str) -> Any:
         if self.overwritten_by:
             raise NbcaffeError(
-                f"blob {self.name!r}: its {what} was overwritten by layer {self.overwritten_by!r}, as the memory plan allows; "
+                f"blob {self.name!r}: its {what} was overwritten by {self.overwritten_by}, as the memory plan allows; "
                 "build the net with memory='keep' to read every blob"
             )
         return array
@@ -73,6 +73,7 @@ class Weight(Blob):
         super().__init__(shape, name)
         self.filler = filler
         self.lr_mult, self.decay_mult = 1.0, 1.0
+        self.offset = 0  # in the arena of its net
         self.owner: Weight = self  # another layer's weight where a param name is shared
 
 

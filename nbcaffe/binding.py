@@ -1,0 +1,200 @@
+"""Give a graph its memory, and turn its layers into two flat lists of bound steps."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .blob import Blob, Weight
+from .device import Device
+from .graph import Graph, Node
+from .kernel import Step, recording
+from .memory import Request, place
+
+
+@dataclass
+class Steps:
+    """Bound steps of one pass, and where each layer's begin and end."""
+
+    steps: list[Step] = field(default_factory=list)
+    ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  # index of the node -> its part of the list
+
+
+@dataclass
+class Storage:
+    """One piece of memory and the blobs that live in it, one after another or as views."""
+
+    size: int
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    blobs: list[tuple[Blob, str]] = field(default_factory=list)
+
+
+class Plan:
+    """When each blob's data and diff, and each buffer, must be there.  Forward of node i is at i, backward at 2n-1-i."""
+
+    def __init__(self, graph: Graph, itemsize: int, keep: bool):
+        self.graph, self.itemsize, self.keep = graph, itemsize, keep
+        self.end = 2 * len(graph.nodes)
+        self.data: dict[int, Storage] = {}
+        self.diff: dict[int, Storage] = {}
+        consumed = {id(b) for node in graph.nodes for b in node.bottom}
+        for index, node in enumerate(graph.nodes):
+            for position, blob in enumerate(node.top):
+                self.top(index, node, position, blob, pinned=id(blob) not in consumed)
+        for index, node in enumerate(graph.nodes):
+            self.use(index, node)
+
+    def backward_of(self, index: int) -> int:
+        return self.end - 1 - index
+
+    def top(self, index: int, node: Node, position: int, blob: Blob, pinned: bool) -> None:
+        """A top has memory of its own, unless it is a view of its bottom or runs in place."""
+        everything = (0, self.end)
+        if id(blob) not in self.data:
+            view = bool(node.layer.shares) or (node.inplace and position == 0)
+            source = id(node.bottom[0]) if view else None
+            size = blob.count * self.itemsize
+            self.data[id(blob)] = self.data[source] if source else Storage(size)
+            same_diff = source and (node.layer.shares == "both" or node.inplace)
+            self.diff[id(blob)] = self.diff[source] if same_diff else Storage(size)
+            self.data[id(blob)].blobs.append((blob, "_data"))
+            self.diff[id(blob)].blobs.append((blob, "_diff"))
+        weighted = node.loss_weight[position] != 0.0
+        fed = not node.bottom  # replayed when a NaN is traced, and filled by the user
+        self.data[id(blob)].spans.append(everything if self.keep or pinned or weighted or fed else (index, index))
+        if self.keep or weighted or (pinned and node.backward):
+            self.diff[id(blob)].spans.append(everything)
+
+    def use(self, index: int, node: Node) -> None:
+        """Extend the spans by what this node reads and writes."""
+        backward = self.backward_of(index)
+        for blob, need in zip(node.bottom, node.bottom_need, strict=True):
+            reads = backward if node.backward and "bottom" in node.layer.backward_needs else index
+            self.data[id(blob)].spans.append((index, reads))
+            if need:
+                self.diff[id(blob)].spans.append((backward, backward))
+        if node.backward:
+            for blob in node.top:
+                if "top" in node.layer.backward_needs:
+                    self.data[id(blob)].spans.append((index, backward))
+                self.diff[id(blob)].spans.append((backward, backward))
+
+    def requests(self) -> tuple[list[Request], dict[str, Any]]:
+        """What to place, and what each request is for."""
+        out, owners = [], {}
+        for kind, table in (("data", self.data), ("diff", self.diff)):
+            for number, storage in enumerate({id(s): s for s in table.values()}.values()):
+                if storage.spans:
+                    whole = (min(a for a, _ in storage.spans), max(b for _, b in storage.spans))
+                    name = f"{kind}{number}"
+                    out.append(Request(name, storage.size, [whole]))
+                    owners[name] = storage
+        for index, node in enumerate(self.graph.nodes):
+            backward = self.backward_of(index)
+            for number, buffer in enumerate(node.layer.buffers):
+                name = f"buffer{index}.{number}"
+                both = [(index, backward)] if buffer.keep else [(index, index), (backward, backward)]
+                spans = both if node.backward else [(index, index)]
+                out.append(Request(name, prod(buffer.shape) * np.dtype(buffer.dtype).itemsize, spans))
+                owners[name] = buffer
+        return out, owners
+
+
+def allocate(graph: Graph, device: Device, dtype: Any, keep: bool) -> tuple[int, dict[str, str]]:
+    """Give every blob and buffer its memory; return the bytes, and which blobs will be overwritten by what."""
+    plan = Plan(graph, np.dtype(dtype).itemsize, keep)
+    requests, owners = plan.requests()
+    by_dtype: dict[str, list[Request]] = defaultdict(list)
+    for request in requests:
+        owner = owners[request.name]
+        by_dtype[np.dtype(dtype).name if isinstance(owner, Storage) else owner.dtype].append(request)
+    total = 0
+    for kind, group in by_dtype.items():
+        offsets, size = place(group)
+        width = np.dtype(kind).itemsize
+        arena = device.zeros(max(size // width, 1), kind)
+        total += size
+        for request in group:
+            attach(owners[request.name], arena, offsets[request.name] // width)
+    return total, {} if keep else overwritten(plan)
+
+
+def attach(owner: Any, arena: Any, at: int) -> None:
+    if isinstance(owner, Storage):
+        for blob, slot in owner.blobs:
+            setattr(blob, slot, arena[at : at + blob.count].reshape(blob.shape))
+    else:
+        owner.data = arena[at : at + prod(owner.shape)].reshape(owner.shape)
+
+
+def overwritten(plan: Plan) -> dict[str, str]:
+    """Blobs that cannot be read after a pass, and which layer's top took their memory."""
+    found = {}
+    for node in plan.graph.nodes:
+        for blob in node.top:
+            storage = plan.data[id(blob)]
+            last = storage.blobs[-1][0]
+            if (0, plan.end) not in storage.spans:
+                found[blob.name] = "a later layer" if last is blob else f"{last.name!r}"
+            elif last is not blob and not node.layer.shares:
+                found[blob.name] = f"{last.name!r}"
+    return found
+
+
+def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) -> tuple[Any, Any, list, list[Weight]]:
+    """One arena of data and one of diffs, weights with the same multipliers side by side: one update launch a rule."""
+    own = [w for w in graph.learnable if w._data is None]
+    groups: dict[tuple[float, float], list[Weight]] = defaultdict(list)
+    for weight in own:
+        groups[weight.lr_mult, weight.decay_mult].append(weight)
+    order, rules, at = [], [], 0
+    for multipliers, members in groups.items():
+        first = at
+        for weight in members:
+            weight.offset = at
+            at += -(-weight.count // 16) * 16
+            order.append(weight)
+        rules.append((*multipliers, first, at))
+    data = device.zeros(max(at, 1), dtype)
+    diff = device.zeros(max(at, 1), dtype) if gradients else None
+    for weight in order:
+        low, high = weight.offset, weight.offset + weight.count
+        weight._data = data[low:high].reshape(weight.shape)
+        if gradients:
+            weight._diff = diff[low:high].reshape(weight.shape)
+    for node in graph.nodes:
+        for weight in node.layer.weights:
+            if weight.owner is not weight:
+                weight._data = weight.owner._data.reshape(weight.shape)
+                weight._diff = None if weight.owner._diff is None else weight.owner._diff.reshape(weight.shape)
+    return data, diff, rules, order
+
+
+def bind(graph: Graph) -> tuple[Steps, Steps]:
+    """Record what every layer launches, forward in order and backward in reverse."""
+    forward, backward = Steps(), Steps()
+    for index, node in enumerate(graph.nodes):
+        record(forward, index, node.layer.forward, node)
+    for index, node in reversed(list(enumerate(graph.nodes))):
+        if node.backward:
+            record(backward, index, node.layer.backward, node)
+    return forward, backward
+
+
+def record(into: Steps, index: int, run: Any, node: Node) -> None:
+    with recording() as steps:
+        run(node.bottom, node.top)
+    start = len(into.steps)
+    into.steps.extend(steps)
+    into.ranges[index] = (start, len(into.steps))
+
+
+def fill_loss_weights(graph: Graph, device: Device) -> None:
+    """A top with a loss_weight has that weight as its gradient, for good."""
+    for node in graph.nodes:
+        for blob, weight in zip(node.top, node.loss_weight, strict=True):
+            if weight and blob._diff is not None:
+                device.upload(blob._diff, weight)
+

@@ -1,0 +1,169 @@
+"""Layers wired to blobs, with what each backward pass owes; no memory yet."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from . import rng
+from .blob import Blob, Weight
+from .errors import ConfigError, ShapeError
+from .layer import REGISTRY, Layer
+from .spec import LayerSpec, NetSpec
+
+
+@dataclass
+class Node:
+    """A layer in its net."""
+
+    spec: LayerSpec
+    layer: Layer
+    bottom: list[Blob]
+    top: list[Blob] = field(default_factory=list)
+    bottom_need: list[bool] = field(default_factory=list)  # which bottoms get a gradient
+    backward: bool = False
+    inplace: bool = False
+    loss_weight: list[float] = field(default_factory=list)  # of each top
+
+
+@dataclass
+class Graph:
+    """Nodes in order, the blob behind each name at the end, and the weights by owner."""
+
+    nodes: list[Node]
+    blobs: dict[str, Blob]
+    owners: dict[str, Weight] = field(default_factory=dict)  # shared param name -> its first weight
+
+    @property
+    def learnable(self) -> list[Weight]:
+        """Every weight that owns itself, in the order of the layers, as Caffe lists them."""
+        return [w for node in self.nodes for w in node.layer.weights if w.owner is w]
+
+
+def wire(spec: NetSpec, phase: str, seed: int, inplace: frozenset[str]) -> Graph:
+    """Create the layers, infer every shape, share weights, decide the backward pass."""
+    graph = Graph([], {})
+    for one in spec.layers:
+        node = add(graph, one, phase, seed, one.name in inplace)
+        shapes(graph, node)
+        weights(graph, node)
+    decide_backward(graph, spec.force_backward)
+    return graph
+
+
+def add(graph: Graph, spec: LayerSpec, phase: str, seed: int, inplace: bool) -> Node:
+    cls = REGISTRY[spec.type]
+    layer = cls(spec.name, spec.phase or phase, spec.where, **spec.params)
+    layer.key = rng.key(seed, spec.name)
+    layer.num_tops, layer.top_names = len(spec.top), spec.top
+    node = Node(spec, layer, [graph.blobs[b] for b in spec.bottom], inplace=inplace)
+    default = 1.0 if cls.loss else 0.0
+    given = list(spec.loss_weight)
+    node.loss_weight = given + [default if i == 0 and not given else 0.0 for i in range(len(given), len(spec.top))]
+    graph.nodes.append(node)
+    return node
+
+
+def shapes(graph: Graph, node: Node) -> None:
+    """Ask the layer for its tops' shapes; a top that names a bottom is that bottom."""
+    found = node.layer.plan(node.bottom)
+    if len(found) != len(node.spec.top):
+        node.layer.fail(f"it makes {len(found)} tops, but {len(node.spec.top)} are named: {', '.join(node.spec.top)}")
+    for index, (name, shape) in enumerate(zip(node.spec.top, found, strict=True)):
+        if name in node.spec.bottom:
+            blob = node.bottom[node.spec.bottom.index(name)]
+            if not (node.layer.inplace or node.layer.shares) or blob.shape != tuple(shape):
+                node.layer.fail(f"it cannot run in place on {name!r}; give its top a name of its own")
+        elif index < len(node.top):  # a reshape: the blob stays, its shape changes
+            blob = node.top[index]
+            blob.reshape(*shape)
+        else:
+            blob = Blob(shape, name)
+        graph.blobs[name] = blob
+        if index < len(node.top):
+            node.top[index] = blob
+        else:
+            node.top.append(blob)
+
+
+def weights(graph: Graph, node: Node) -> None:
+    """Give each weight its multipliers and, where its param has a name, its owner."""
+    spec, layer = node.spec, node.layer
+    if len(spec.param) > len(layer.weights):
+        layer.fail(f"{len(spec.param)} param entries for {len(layer.weights)} weights")
+    for weight, param in zip(layer.weights, spec.param, strict=False):
+        weight.lr_mult, weight.decay_mult = param.lr_mult, param.decay_mult
+        if not param.name:
+            continue
+        owner = weight.owner = graph.owners.setdefault(param.name, weight)
+        if param.share_mode == "PERMISSIVE" and owner.count != weight.count:
+            layer.fail(f"shared param {param.name!r} has {owner.count} values in {owner.name!r}, here {weight.count}")
+        if param.share_mode != "PERMISSIVE" and owner.shape != weight.shape:
+            layer.fail(f"shared param {param.name!r} has shape {owner.shape} in {owner.name!r}, here {weight.shape}")
+        weight.lr_mult, weight.decay_mult = owner.lr_mult, owner.decay_mult
+
+
+def decide_backward(graph: Graph, force: bool) -> None:
+    """Caffe's rule: a gradient flows where something below learns and something above is a loss."""
+    needs: dict[int, bool] = {}
+    for node in graph.nodes:
+        node.bottom_need = [needs.get(id(b), False) for b in node.bottom]
+        for index, wanted in enumerate(node.spec.propagate_down):
+            node.bottom_need[index] = wanted
+        node.layer.param_propagate = [w.lr_mult != 0.0 or force for w in node.layer.weights]
+        learns = any(node.layer.param_propagate)
+        node.backward = any(node.bottom_need) or learns or (force and bool(node.bottom))
+        if force:
+            node.bottom_need = [True] * len(node.bottom)
+        able = node.layer.differentiable
+        if able is not None:
+            node.bottom_need = [need and i in able for i, need in enumerate(node.bottom_need)]
+            node.backward = node.backward and (learns or any(node.bottom_need))
+        needs.update({id(b): node.backward for b in node.top})
+    prune(graph.nodes)
+
+
+def prune(nodes: Iterable[Node]) -> None:
+    """Drop what no loss can reach, and what nobody below waits for."""
+    under_loss: set[int] = set()
+    skip: set[int] = set()
+    for node in reversed(list(nodes)):
+        contributes = any(node.loss_weight) or any(id(b) in under_loss for b in node.top)
+        waited_for = any(id(b) not in skip for b in node.top)
+        node.backward = node.backward and contributes and waited_for
+        if not node.backward:
+            node.bottom_need = [False] * len(node.bottom)
+        for blob, need in zip(node.bottom, node.bottom_need, strict=True):
+            if contributes:
+                under_loss.add(id(blob))
+            if need:
+                skip.discard(id(blob))
+            else:
+                skip.add(id(blob))
+        node.layer.propagate_down = node.bottom_need
+
+
+def share_by_name(graph: Graph, other: Graph) -> None:
+    """Make the weights of layers that ``other`` has too its own, as a test net shares a train net's."""
+    known = {node.layer.name: node.layer for node in other.nodes}
+    for node in graph.nodes:
+        source = known.get(node.layer.name)
+        if source is None:
+            continue
+        for mine, theirs in zip(node.layer.weights, source.weights, strict=False):
+            if mine.shape != theirs.shape:
+                raise ShapeError(f"layer {node.layer.name!r}: weights {mine.shape} here, {theirs.shape} in the train net")
+            mine.owner = theirs.owner
+
+
+def check_bottoms(spec: NetSpec) -> None:
+    """A rule may have removed the layer that makes a blob; say which."""
+    made: set[str] = set()
+    missing = []
+    for layer in spec.layers:
+        missing += [
+            f"{layer.where}: layer {layer.name!r} reads blob {b!r}, which no layer makes in this phase, level and stage"
+            for b in layer.bottom
+            if b not in made
+        ]
+        made.update(layer.top)
+    if missing:
+        raise ConfigError("\n".join(missing))

@@ -1,0 +1,292 @@
+"""A spec bound to shapes, memory and two flat lists of bound steps."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import layers  # noqa: F401  (defines the built-in types)
+from . import rng
+from .binding import allocate, bind, fill_loss_weights, parameter_arenas
+from .blob import Blob, Weight
+from .device import Device, get_device
+from .errors import ConfigError, NbcaffeError, ShapeError
+from .fillers import fill
+from .graph import check_bottoms, share_by_name, shapes, wire
+from .netfile import read_net
+from .passes.expand import expand
+from .passes.inplace import plan_inplace
+from .passes.phase import filter_phase
+from .passes.splits import insert_splits
+from .spec import NetSpec
+from .weights import load_weights, save_weights
+
+TRAIN, TEST = "TRAIN", "TEST"
+
+
+class Net:
+    """A network ready to run.
+
+    Parameters
+    ----------
+    net : path, YAML text, mapping or NetSpec
+        What to build.
+    phase : {"TRAIN", "TEST"}
+        Which layers and behaviours apply.
+    weights : path, optional
+        Trained weights, matched by layer name.
+    device : str or Device
+        ``cpu``, ``cuda`` or ``sim``.
+    memory : {"keep", "plan"}
+        Keep every blob readable after a pass, or let blobs that are never alive together share memory.
+    level, stages
+        Select layers by their include and exclude rules.
+    seed : int
+        Of fillers, dropout and shuffles.
+    share : Net, optional
+        Use this net's weights for layers of the same name.
+    overrides : iterable of str
+        ``layer.key=value``.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        phase: str = TRAIN,
+        weights: str | Path | None = None,
+        *,
+        device: str | Device = "cpu",
+        dtype: Any = np.float32,
+        memory: str = "keep",
+        level: int = 0,
+        stages: Iterable[str] = (),
+        seed: int = 1701,
+        share: "Net | None" = None,
+        overrides: Iterable[str] = (),
+    ):
+        if phase not in (TRAIN, TEST) or memory not in ("keep", "plan"):
+            raise ConfigError(f"expected phase TRAIN or TEST and memory keep or plan, got {phase!r} and {memory!r}")
+        whole = net if isinstance(net, NetSpec) else read_net(net, overrides=tuple(overrides))
+        selected = filter_phase(whole, phase, level, tuple(stages))
+        check_bottoms(selected)
+        self.spec = insert_splits(selected)
+        self.name, self.phase, self.seed, self.dtype = whole.name, phase, seed, np.dtype(dtype)
+        self.text = expand(selected)
+        self.device = get_device(device) if isinstance(device, str) else device
+        self.memory = memory
+        inplace = plan_inplace(self.spec) if memory == "plan" else frozenset()
+        self.clock = self.device.zeros(1, np.int64)
+        self.graph = wire(self.spec, phase, seed, inplace)
+        if share is not None:
+            share_by_name(self.graph, share.graph)
+        self._place_weights()
+        self._bind()
+        if weights is not None:
+            self.copy_from(weights)
+
+    # -- construction --------------------------------------------------------------------------------------------
+
+    def _place_weights(self) -> None:
+        gradients = any(node.backward for node in self.graph.nodes)
+        arenas = parameter_arenas(self.graph, self.device, self.dtype, gradients)
+        self.param_data, self.param_diff, self.rules, self.parameters = arenas
+        for node in self.graph.nodes:
+            for index, weight in enumerate(node.layer.weights):
+                if weight in self.parameters:
+                    key = rng.key(self.seed, node.layer.name, index)
+                    self.device.upload(weight._data, fill(weight.filler, weight.shape, key))
+
+    def _bind(self) -> None:
+        for node in self.graph.nodes:
+            node.layer.clock, node.layer.target = self.clock, self.device.name
+        for blob in self.graph.blobs.values():
+            blob.overwritten_by = ""
+        self.activation_bytes, taken = allocate(self.graph, self.device, self.dtype, self.memory == "keep")
+        fill_loss_weights(self.graph, self.device)
+        self._forward, self._backward = bind(self.graph)
+        self._shapes = {name: blob.shape for name, blob in self.graph.blobs.items()}
+        for name, by in taken.items():
+            self.graph.blobs[name].overwritten_by = by
+
+    # -- pycaffe's names -----------------------------------------------------------------------------------------
+
+    @property
+    def blobs(self) -> dict[str, Blob]:
+        return self.graph.blobs
+
+    @property
+    def layers(self) -> list:
+        return [node.layer for node in self.graph.nodes]
+
+    @property
+    def layer_dict(self) -> dict[str, Any]:
+        return {node.layer.name: node.layer for node in self.graph.nodes}
+
+    @property
+    def params(self) -> dict[str, list[Weight]]:
+        return {n.layer.name: n.layer.weights for n in self.graph.nodes if n.layer.weights}
+
+    @property
+    def inputs(self) -> list[str]:
+        return [name for node in self.graph.nodes if node.spec.type == "Input" for name in node.spec.top]
+
+    @property
+    def outputs(self) -> list[str]:
+        consumed = {name for node in self.graph.nodes for name in node.spec.bottom}
+        made = [name for node in self.graph.nodes for name in node.spec.top]
+        return [name for name in dict.fromkeys(made) if name not in consumed]
+
+    @property
+    def top_names(self) -> dict[str, list[str]]:
+        return {node.layer.name: list(node.spec.top) for node in self.graph.nodes}
+
+    @property
+    def bottom_names(self) -> dict[str, list[str]]:
+        return {node.layer.name: list(node.spec.bottom) for node in self.graph.nodes}
+
+    @property
+    def blob_loss_weights(self) -> dict[str, float]:
+        return {b.name: w for node in self.graph.nodes for b, w in zip(node.top, node.loss_weight, strict=True)}
+
+    def forward(
+        self, blobs: Iterable[str] = (), start: str | None = None, end: str | None = None, **inputs: Any
+    ) -> dict[str, np.ndarray]:
+        """Run forward, from layer ``start`` to layer ``end``; return the outputs and the ``blobs`` asked for."""
+        for name, value in inputs.items():
+            self._feed(self._blob(name), value, "data")
+        if {name: blob.shape for name, blob in self.graph.blobs.items()} != self._shapes:
+            self.reshape()
+        first, last = self._layer_index(start, 0), self._layer_index(end, len(self.graph.nodes) - 1)
+        if first == 0:
+            self.tick()
+        self.run_forward(first, last)
+        names = [*blobs, *((end and self.top_names[end]) or self.outputs)]
+        return {name: self.device.download(self.graph.blobs[name].data) for name in names}
+
+    def backward(
+        self, diffs: Iterable[str] = (), start: str | None = None, end: str | None = None, **top_diffs: Any
+    ) -> dict[str, np.ndarray]:
+        """Run backward, from layer ``start`` down to layer ``end``; return the inputs' diffs and those asked for."""
+        for name, value in top_diffs.items():
+            self._feed(self._blob(name), value, "diff")
+        first, last = self._layer_index(end, 0), self._layer_index(start, len(self.graph.nodes) - 1)
+        for index, (low, high) in self._backward.ranges.items():
+            if first <= index <= last:
+                for step in self._backward.steps[low:high]:
+                    step()
+        names = [*diffs, *self.inputs]
+        return {n: self.device.download(self.graph.blobs[n].diff) for n in names if self.graph.blobs[n].diff is not None}
+
+    def reshape(self) -> None:
+        """Take over the inputs' new shapes: infer all others, plan memory and bind anew."""
+        kept = {id(b): self.device.download(b._data) for n in self.graph.nodes if not n.bottom for b in n.top}
+        for node in self.graph.nodes:
+            if node.spec.type == "Input":
+                node.layer.plan(node.bottom)
+            else:
+                shapes(self.graph, node)
+        self._bind()
+        for node in self.graph.nodes:
+            for blob in node.top:
+                old = kept.get(id(blob))
+                if old is not None and old.shape == blob.shape:
+                    self.device.upload(blob._data, old)
+
+    def copy_from(self, path: str | Path, reinit: Iterable[str] = ()) -> Any:
+        """Load weights by layer name; report what matched, what is missing and what was not used."""
+        return load_weights(path, self.params, self.device, reinit=tuple(reinit))
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights in Caffe's HDF5 layout."""
+        save_weights(path, self.params, self.device)
+
+    # -- what the solver drives ----------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """The next forward pass begins: random layers draw anew."""
+        self.device.upload(self.clock, int(self.device.download(self.clock)[0]) + 1)
+
+    def run_forward(self, first: int = 0, last: int | None = None) -> None:
+        """Walk the bound steps of the layers ``first .. last`` and let them check what came in."""
+        last = len(self.graph.nodes) - 1 if last is None else last
+        if first == 0 and last == len(self.graph.nodes) - 1:
+            for step in self._forward.steps:
+                step()
+        else:
+            for index in range(first, last + 1):
+                low, high = self._forward.ranges[index]
+                for step in self._forward.steps[low:high]:
+                    step()
+        for node in self.graph.nodes[first : last + 1]:
+            node.layer.guard()
+
+    def run_backward(self) -> None:
+        for step in self._backward.steps:
+            step()
+
+    def loss(self) -> float:
+        """The sum of all tops, weighted by their loss_weight."""
+        total = 0.0
+        for node in self.graph.nodes:
+            for blob, weight in zip(node.top, node.loss_weight, strict=True):
+                if weight:
+                    total += weight * float(self.device.download(blob._data).sum(dtype=np.float64))
+        return total
+
+    def clear_param_diffs(self) -> None:
+        if self.param_diff is not None:
+            self.device.upload(self.param_diff, 0.0)
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The data sources by layer name; each has a cursor, a size and a batch size."""
+        return {n.layer.name: n.layer.source for n in self.graph.nodes if getattr(n.layer, "source", None) is not None}
+
+    def rewind(self) -> None:
+        """Start every data source from its first sample."""
+        for source in self.sources.values():
+            source.rewind()
+
+    def set_batch(self, size: int) -> None:
+        """Plan for another batch size, as for the last, smaller batch of an exact test."""
+        for node in self.graph.nodes:
+            if getattr(node.layer, "source", None) is not None:
+                node.layer.batch_size = size
+        self.reshape()
+
+    def find_non_finite(self) -> tuple[str, str] | None:
+        """Layer and blob where a NaN or an infinity first shows; runs the last forward pass again, layer by layer."""
+        for index, node in enumerate(self.graph.nodes):
+            for position, weight in enumerate(node.layer.weights):
+                if not np.isfinite(self.device.download(weight._data)).all():
+                    return node.layer.name, f"params[{node.layer.name!r}][{position}]"
+            if node.bottom:  # data layers would read the next batch
+                low, high = self._forward.ranges[index]
+                for step in self._forward.steps[low:high]:
+                    step()
+            for blob in node.top:
+                if not np.isfinite(self.device.download(blob._data)).all():
+                    return node.layer.name, blob.name
+        return None
+
+    # -- addressing ----------------------------------------------------------------------------------------------
+
+    def _feed(self, blob: Blob, value: Any, slot: str) -> None:
+        value = np.asarray(value, self.dtype)
+        if value.shape != self._shapes[blob.name]:
+            raise ShapeError(f"blob {blob.name!r}: expected shape {self._shapes[blob.name]}, got {value.shape}")
+        self.device.upload(blob.data if slot == "data" else blob.diff, value)
+
+    def _blob(self, name: str) -> Blob:
+        if name not in self.graph.blobs:
+            raise NbcaffeError(f"net {self.name!r} has no blob {name!r}; it has {', '.join(self.graph.blobs)}")
+        return self.graph.blobs[name]
+
+    def _layer_index(self, name: str | None, default: int) -> int:
+        names = [node.layer.name for node in self.graph.nodes]
+        if name is not None and name not in names:
+            raise NbcaffeError(f"net {self.name!r} has no layer {name!r}; it has {', '.join(names)}")
+        return default if name is None else names.index(name)
+
+
