@@ -1,0 +1,80 @@
+"""The original files of the data sets, as bytes, turned into a train and a test file in HDF5."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+
+Part = tuple[np.ndarray, np.ndarray]  # samples and labels
+Split = tuple[Part, Part]  # train and test
+CHUNK_BYTES = 64 << 10
+
+
+def digits(files: Mapping[str, bytes]) -> Split:
+    """Of the five picture rows of each digit the last is held out; the classes take turns in both parts."""
+    with Image.open(io.BytesIO(files["digits.png"])) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    grid = pixels.reshape(10, 5, 20, 100, 20).transpose(1, 3, 0, 2, 4)  # row of the class, column, class, y, x
+    return _take_turns(grid[:4]), _take_turns(grid[4:])
+
+
+def _take_turns(grid: np.ndarray) -> Part:
+    data = grid.reshape(-1, 1, 20, 20)
+    return data, np.resize(np.arange(10, dtype=np.uint8), len(data))
+
+
+def mnist(files: Mapping[str, bytes]) -> Split:
+    """MNIST's own split, in its own order."""
+    parts = []
+    for name in ("train", "t10k"):
+        images = idx(files[f"{name}-images-idx3-ubyte"])
+        parts.append((images[:, None], idx(files[f"{name}-labels-idx1-ubyte"])))
+    return parts[0], parts[1]
+
+
+def idx(raw: bytes) -> np.ndarray:
+    """An array of bytes in the format of MNIST: a magic number, the extents (big-endian), the values."""
+    if raw[:3] != b"\0\0\x08":
+        raise DataError(f"not an idx file of bytes: it starts with {raw[:4]!r}, expected b'\\x00\\x00\\x08...'")
+    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+
+def letters(files: Mapping[str, bytes]) -> Split:
+    """The split of its authors: the first 16,000 rows to learn from, the last 4,000 to test on."""
+    rows = [line.split(",") for line in files["letter-recognition.data"].decode("ascii").split()]
+    label = np.array([ord(letter) - ord("A") for letter, *_ in rows], np.uint8)
+    data = np.array([numbers for _, *numbers in rows], np.uint8)
+    return (data[:16000], label[:16000]), (data[16000:], label[16000:])
+
+
+def write(folder: Path, names: Sequence[str], split: Split, attributes: Mapping[str, str]) -> None:
+    """Write both files, or neither: they get their names when both are complete."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder) as work:
+            for name, (data, label) in zip(names, split, strict=True):
+                with h5py.File(Path(work, name), "w") as file:
+                    file.attrs.update(attributes)
+                    _dataset(file, "data", data)
+                    _dataset(file, "label", label)
+            for name in names:
+                os.replace(Path(work, name), folder / name)
+    except OSError as error:
+        raise DataError(f"{folder}: the HDF5 files cannot be written: {error}") from error
+
+
+def _dataset(file: h5py.File, name: str, values: np.ndarray) -> None:
+    # small chunks: a chunk is the least that is read and unpacked
+    rows = min(len(values), max(1, CHUNK_BYTES // values[0].nbytes))
+    chunks = (rows, *values.shape[1:])
+    file.create_dataset(name, data=values, chunks=chunks, compression="gzip", compression_opts=6)
