@@ -179,6 +179,8 @@ def _members(archive: tarfile.TarFile, wanted: set[str]) -> Found:
 
 def _debian(file: Path, wanted: set[str]) -> Found:
     command = ["dpkg-deb", "--fsys-tarfile", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpack:
-        with tarfile.open(fileobj=unpack.stdout, mode="r|") as archive:
-            return _members(archive, wanted)
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpack,
+        tarfile.open(fileobj=unpack.stdout, mode="r|") as archive,
+    ):
+        return _members(archive, wanted)

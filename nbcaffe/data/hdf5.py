@@ -41,8 +41,8 @@ class HDF5Source:
     ----------
     size
         Rows of the whole set.
-    shapes
-        Shape of the batch of each top.
+    batch_size
+        May be changed at any time; what is read is as many rows as the arrays have.
     rows, epochs
         Row number in the whole set, and epoch, of each sample of the last batch.
     """
@@ -63,7 +63,6 @@ class HDF5Source:
         self.scale = scale
         self.files = [inspect(path, self.tops) for path in find_files(source, folder)]
         _check_same_shapes(self.files, self.tops)
-        self.shapes = tuple((batch_size, *shape) for shape in self.files[0].shapes)
         self._blocks = _cut(self.files)
         self._file_starts = np.concatenate([[0], np.cumsum([file.rows for file in self.files])])
         window = max(2, HELD_BYTES // max(file.row_bytes * (hi - lo) for file, lo, hi in self._blocks))
@@ -74,6 +73,11 @@ class HDF5Source:
         self.order = RowOrder(np.array([hi - lo for _, lo, hi in self._blocks]), window, shuffle, key)
         self.size = self.order.size
         self.rewind()
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of the batch of each top."""
+        return tuple((self.batch_size, *shape) for shape in self.files[0].shapes)
 
     @property
     def cursor(self) -> tuple[int, int]:
@@ -103,7 +107,7 @@ class HDF5Source:
         for block in np.unique(blocks):
             here = np.flatnonzero(blocks == block)
             inside = rows[here] - self.order.starts[block]
-            for array, values in zip(arrays, self._block(int(block))):
+            for array, values in zip(arrays, self._block(int(block)), strict=True):
                 array[here] = values[inside]
         if self.scale != 1.0:
             arrays[0][...] *= arrays[0].dtype.type(self.scale)
@@ -115,7 +119,7 @@ class HDF5Source:
         owners = np.searchsorted(self._file_starts, self.rows, side="right") - 1
         return [
             f"sample {row - self._file_starts[owner]} of {self.files[owner].path}"
-            for row, owner in zip(self.rows, owners)
+            for row, owner in zip(self.rows, owners, strict=True)
         ]
 
     def _block(self, number: int) -> list[np.ndarray]:
@@ -132,7 +136,7 @@ class HDF5Source:
 def _check_same_shapes(files: Sequence[DataFile], tops: Sequence[str]) -> None:
     first = files[0]
     for file in files[1:]:
-        for top, shape, expected in zip(tops, file.shapes, first.shapes):
+        for top, shape, expected in zip(tops, file.shapes, first.shapes, strict=True):
             if shape != expected:
                 raise DataError(
                     f"{file.path}: dataset '{top}' has rows of shape {shape}, expected {expected} as in {first.path}"

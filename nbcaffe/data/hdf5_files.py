@@ -101,7 +101,7 @@ def inspect(path: Path, tops: Sequence[str]) -> DataFile:
     """What the file holds for the given tops, checked for everything that can be seen without reading a row."""
     with open_hdf5(path) as file:
         sets = [_dataset(path, file, top) for top in tops]
-        lengths = {top: len(dataset) for top, dataset in zip(tops, sets)}
+        lengths = {top: len(dataset) for top, dataset in zip(tops, sets, strict=True)}
         if len(set(lengths.values())) > 1:
             got = ", ".join(f"'{top}' {rows}" for top, rows in lengths.items())
             raise DataError(f"{path}: datasets of different lengths ({got}); each row is one sample of every top")

@@ -20,16 +20,20 @@ class MemorySource:
 
     def __init__(self, batch_size: int, shape: Sequence[int]) -> None:
         self.batch_size = batch_size
-        self.shapes = ((batch_size, *shape), (batch_size,))
+        self.shape = tuple(shape)
         self.size = 0
         self.cursor = (0, 0)
         self.rows = np.empty(0, np.int64)
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of a batch of data and of labels."""
+        return (self.batch_size, *self.shape), (self.batch_size,)
+
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Use these samples from now on, starting with the first. They are copied when a batch is read."""
-        shape = self.shapes[0][1:]
-        if data.shape[1:] != shape:
-            expected = ", ".join(str(extent) for extent in ("n", *shape))
+        if data.shape[1:] != self.shape:
+            expected = ", ".join(str(extent) for extent in ("n", *self.shape))
             raise DataError(f"input data has shape {data.shape}, expected ({expected}) as the layer declares")
         if labels.size != len(data) or (labels.ndim and len(labels) != len(data)):
             raise DataError(f"input labels have shape {labels.shape}, expected ({len(data)},): one label a sample")
@@ -51,15 +55,16 @@ class MemorySource:
         if not self.size:
             raise DataError("a MemoryData layer has no samples yet: call net.set_input_arrays(data, labels) first")
         epoch, lo = self.cursor
-        hi = lo + self.batch_size
-        arrays[0][...] = self._data[lo:hi]
-        arrays[1][...] = self._labels[lo:hi]
-        for array, name in zip(arrays, ("data", "labels")):
+        hi = lo + len(arrays[0])
+        rows = np.arange(lo, hi) % self.size
+        arrays[0][...] = self._data[rows]
+        arrays[1][...] = self._labels[rows]
+        for array, name in zip(arrays, ("data", "labels"), strict=True):
             if not np.isfinite(array).all():
-                row = lo + int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1)))
+                row = rows[np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1))]
                 raise DataError(f"sample {row} of the input {name} holds a NaN or an infinity")
-        self.rows = np.arange(lo, hi)
-        self.cursor = (epoch, hi) if hi < self.size else (epoch + 1, 0)
+        self.rows = rows
+        self.cursor = (epoch + hi // self.size, hi % self.size)
 
     @property
     def ids(self) -> list[str]:

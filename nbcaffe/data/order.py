@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..rng import key as derive_key
-from ..rng import permutation
+from ..rng import key as derive_key, permutation
 
 
 class RowOrder:
