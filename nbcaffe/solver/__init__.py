@@ -1,0 +1,1 @@
+"""Training: solver files, learning rates, updates, the loop, snapshots and run folders."""
