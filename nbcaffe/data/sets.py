@@ -65,7 +65,7 @@ SETS = {
     "letters": DataSet(
         recipe="logreg",
         about="20,000 printed capital letters, 16 measurements of each",
-        source="Letter Recognition by David Slate, UCI Machine Learning Repository, doi:10.24432/C5ZP40",
+        source="Letter Recognition by David Slate, UCI Machine Learning Repository, archive.ics.uci.edu/dataset/59",
         licence="CC BY 4.0",
         sha256={"letter-recognition.data": "2b89f3602cf768d3c8355267d2f13f2417809e101fc2b5ceee10db19a60de6e2"},
         convert=convert.letters,
