@@ -151,7 +151,7 @@ class SolverSpec:
 
     @property
     def test_sources(self) -> list[tuple[Any, NetState]]:
-        """Each test net with its state: those of their own first, then the shared one, as many as test_iter asks for."""
+        """Each test net with its state: their own first, then the shared one as test_iter asks."""
         own = self._sources("test_net", "test_net_param")
         shared = self._sources("net", "net_param")
         missing = max(len(self.test_iter) - len(own), 0)

@@ -1,0 +1,207 @@
+"""Snapshots in Caffe's own HDF5 layout, with all that a bit-equal resume needs in a group beside it.
+
+``<prefix>_iter_<n>.caffemodel.h5`` holds the weights, ``<prefix>_iter_<n>.solverstate.h5`` the rest.  The state is
+written last and knows the weights' checksum, so a run killed between the two resumes from the snapshot before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numba
+import numpy as np
+
+from .. import __version__
+from ..cache import write_atomically
+from ..errors import NbcaffeError, SnapshotError
+from ..net import Net
+from ..weights import read_weights
+from .policies import steps_taken
+
+if TYPE_CHECKING:
+    from .loop import Solver
+
+STATE, MODEL = ".solverstate.h5", ".caffemodel.h5"
+OURS = "nbcaffe"  # the group that Caffe does not look into
+
+
+def position(net: Net) -> dict[str, Any]:
+    """Where a net's random numbers and data stand."""
+    cursors = {name: [int(n) for n in source.cursor] for name, source in net.sources.items()}
+    return {"clock": int(net.device.download(net.clock)[0]), "cursors": cursors}
+
+
+def move_to(net: Net, place: dict[str, Any]) -> None:
+    net.device.upload(net.clock, place["clock"])
+    for name, cursor in place["cursors"].items():
+        net.sources[name].cursor = tuple(cursor)
+
+
+def versions() -> dict[str, str]:
+    """What a result may depend on."""
+    return {
+        "nbcaffe": __version__,
+        "python": platform.python_version(),
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+        "h5py": h5py.__version__,
+    }
+
+
+# Writing
+
+
+def write(solver: Solver, prefix: str | Path, place: dict[str, Any]) -> Path:
+    """Write weights and state of an iteration whose train net stands at ``place``; return the state's path."""
+    stem = Path(f"{prefix}_iter_{solver.iter}")
+    model, state = (stem.with_name(stem.name + ending) for ending in (MODEL, STATE))
+    fresh = not model.exists()
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        solver.net.save(model)
+        write_atomically(state, content(solver, model, place))
+    except (OSError, SnapshotError) as error:
+        if fresh:
+            model.unlink(missing_ok=True)
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise SnapshotError(
+            f"{state}: the snapshot of iteration {solver.iter} could not be written: {why}; "
+            "earlier snapshots are whole; make room or choose another folder, and --resume"
+        ) from None
+    return state
+
+
+def content(solver: Solver, model: Path, place: dict[str, Any]) -> bytes:
+    """The bytes of a state file."""
+    notes = {
+        "versions": versions(),
+        "seed": solver.seed,
+        "train": place,
+        "test": [position(net) for net in solver.test_nets],
+        "losses": list(solver.losses),
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+    }
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file["iter"] = np.array([solver.iter], np.int32)
+        file["current_step"] = np.array([steps_taken(solver.spec, solver.iter)], np.int32)
+        file["learned_net"] = np.bytes_(str(model))
+        history = file.create_group("history")
+        for index, (array, shape) in enumerate(histories(solver)):
+            history[str(index)] = solver.net.device.download(array).reshape(shape)
+        group = file.create_group(OURS)
+        for key, value in notes.items():
+            group[key] = json.dumps(value)
+        group["net"], group["solver"] = solver.net.text, solver.spec.text
+    return memory.getvalue()
+
+
+def histories(solver: Solver) -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """Each weight's part of each history, with its shape, in Caffe's order: that of the layers."""
+    for arena in solver.update.histories:
+        for weight in solver.net.graph.learnable:
+            yield arena[weight.offset : weight.offset + weight.count], weight.shape
+
+
+# Reading
+
+
+def restore(solver: Solver, path: str | Path) -> None:
+    """Go on where a snapshot was written; one that does not fit is refused whole, with all the reasons."""
+    path = Path(path)
+    iteration, learned_net, stored, notes = read(path)
+    model = find_model(path, learned_net)
+    expected = notes.get("model_sha256")
+    if expected and expected != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise SnapshotError(f"{model}: not the weights that {path} was written with; take both from the same snapshot")
+    weights = read_weights(model)
+    reasons = [*misfits_of_weights(solver.net, weights), *misfits_of_history(solver, stored)]
+    reasons += misfits_of_position(solver.net, notes.get("train"))
+    if reasons:
+        raise SnapshotError(f"{path}: this snapshot does not fit the solver and its net:\n  " + "\n  ".join(reasons))
+    device = solver.net.device
+    solver.net.copy_from(model)
+    for values, (array, _) in zip(stored, histories(solver), strict=True):
+        device.upload(array, values.ravel())
+    solver.iter = iteration
+    solver.losses.clear()
+    solver.losses.extend(notes.get("losses", ()))
+    for net, place in zip(solver.test_nets, notes.get("test", ()), strict=False):
+        if not misfits_of_position(net, place):  # the set to test on may be another one now
+            move_to(net, place)
+
+
+def read(path: Path) -> tuple[int, str, list[np.ndarray], dict[str, Any]]:
+    """Iteration, path of the weights, histories, and what our group says (nothing in a file by Caffe itself)."""
+    if not path.is_file():
+        raise SnapshotError(f"{path}: no such snapshot; expected a file that ends in {STATE}")
+    try:
+        with h5py.File(path) as file:
+            history = file["history"]
+            stored = [history[str(i)][()] for i in range(len(history))]
+            group = file.get(OURS, {})
+            notes = {k: json.loads(group[k].asstr()[()]) for k in group if k not in ("net", "solver")}
+            learned_net = file["learned_net"][()]
+            return int(file["iter"][0]), learned_net.decode(), stored, notes
+    except (OSError, KeyError, ValueError, AttributeError, RuntimeError) as error:
+        kind = "weights without a state: start from them with --weights" if path.name.endswith(MODEL) else "truncated?"
+        raise SnapshotError(f"{path}: not a solver state in Caffe's HDF5 layout ({kind}): {error}") from None
+
+
+def find_model(path: Path, learned_net: str) -> Path:
+    """The weights beside the state, or where the state says they were written."""
+    beside = path.with_name(Path(learned_net).name)
+    for model in (beside, Path(learned_net)):
+        if model.is_file():
+            return model
+    raise SnapshotError(f"{path}: its weights are missing; expected {beside}")
+
+
+def misfits_of_weights(net: Net, stored: dict[str, list[np.ndarray]]) -> Iterator[str]:
+    for name, weights in net.params.items():
+        own = [w.shape for w in weights if w.owner is w]
+        found = [values.shape for values in stored.get(name, [])]
+        if own and own != found[: len(own)]:
+            yield f"layer {name!r}: weights {own} in the net, {found or 'none'} in the snapshot"
+    for name in stored:
+        if name not in net.params:
+            yield f"layer {name!r} with weights is in the snapshot, but not in the net"
+
+
+def misfits_of_history(solver: Solver, stored: list[np.ndarray]) -> Iterator[str]:
+    expected = [shape for _, shape in histories(solver)]
+    if len(stored) != len(expected):
+        yield f"{solver.spec.type} keeps {len(expected)} histories for this net, the snapshot has {len(stored)}"
+        return
+    for index, (values, shape) in enumerate(zip(stored, expected, strict=True)):
+        if values.shape != shape:
+            yield f"history {index}: {shape} in the solver, {values.shape} in the snapshot"
+
+
+def misfits_of_position(net: Net, place: dict[str, Any] | None) -> list[str]:
+    """Move the net's data to ``place``, or say why that cannot be and leave them."""
+    if place is None:
+        return []
+    before = position(net)
+    reasons = [f"data layer {name!r} is not in the net" for name in place["cursors"] if name not in net.sources]
+    if not reasons:
+        try:
+            move_to(net, place)
+        except (NbcaffeError, ValueError) as error:
+            reasons.append(str(error))
+            move_to(net, before)
+    return reasons
+
+
+def newest(folder: Path) -> Path | None:
+    """The state of the highest iteration in a folder."""
+    numbered = [(int(m[1]), p) for p in folder.glob(f"*{STATE}") if (m := re.search(r"_iter_(\d+)\.", p.name))]
+    return max(numbered)[1] if numbered else None
