@@ -55,7 +55,7 @@ class Solver:
         self.seed = spec.random_seed if spec.random_seed >= 0 else secrets.randbits(31)
         self.prefix = str(spec.folder / (spec.snapshot_prefix or spec.name))
         device = device or ("cuda" if spec.solver_mode == "GPU" else "cpu")
-        common: dict[str, Any] = dict(device=device, memory=memory, seed=self.seed, overrides=of_nets)
+        common: dict[str, Any] = {"device": device, "memory": memory, "seed": self.seed, "overrides": of_nets}
         state = spec.train_state[0] if spec.train_state else NetState()
         stages = (*state.stage, *stages)
         self.net = Net(spec.train_source, state.phase or TRAIN, level=level or state.level, stages=stages, **common)

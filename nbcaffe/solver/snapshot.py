@@ -123,9 +123,11 @@ def restore(solver: Solver, path: str | Path) -> None:
     if expected and expected != hashlib.sha256(model.read_bytes()).hexdigest():
         raise SnapshotError(f"{model}: not the weights that {path} was written with; take both from the same snapshot")
     weights = read_weights(model)
+    before = position(solver.net)
     reasons = [*misfits_of_weights(solver.net, weights), *misfits_of_history(solver, stored)]
     reasons += misfits_of_position(solver.net, notes.get("train"))
     if reasons:
+        move_to(solver.net, before)
         raise SnapshotError(f"{path}: this snapshot does not fit the solver and its net:\n  " + "\n  ".join(reasons))
     device = solver.net.device
     solver.net.copy_from(model)

@@ -14,6 +14,7 @@ from .policies import POLICIES
 from .updates import UPDATES
 
 CAFFE_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+NET_SOURCES = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 INLINE = "solver"  # the key of a net file that holds its solver
 
 
@@ -147,7 +148,7 @@ class SolverSpec:
     @property
     def train_source(self) -> Any:
         """The net to train: a path or a mapping."""
-        return next(iter(self._sources("net", "net_param", "train_net", "train_net_param")))
+        return next(iter(self._sources(*NET_SOURCES[:4])))
 
     @property
     def test_sources(self) -> list[tuple[Any, NetState]]:
@@ -168,14 +169,18 @@ class SolverSpec:
         return found
 
 
-def read_solver(source: Any, overrides: Iterable[str] = ()) -> SolverSpec:
+def read_solver(source: Any, overrides: Iterable[str] = (), net: str | None = None) -> SolverSpec:
     """A solver from a file, YAML text or a mapping; all that is wrong with it in one ConfigError.
 
-    ``overrides`` are ``key=value``.  A net file may hold its solver under ``solver:``.
+    ``overrides`` are ``key=value``; ``net`` is a net file to use instead of the solver's nets.  A net file may hold its solver under ``solver:``.
     """
     document = located(source, "<solver>") if isinstance(source, Mapping) else load(source)
     problems = Problems()
     given = settings_of(document, problems)
+    if net is not None:
+        for key in NET_SOURCES:
+            given.pop(key, None)
+        given["net"] = str(Path(net).absolute())
     for text in overrides:
         override(given, text, problems)
     values, errors = bind(SETTINGS, given, "the solver")
@@ -232,7 +237,7 @@ def misfits(values: Mapping[str, Any], given: Mapping[str, Any]) -> Iterable[tup
         yield "type", f"type: {values['type']!r} is not there yet; so far {', '.join(UPDATES)}"
     if values["lr_policy"] == "poly" and values["max_iter"] == 0:
         yield "max_iter", "max_iter: lr_policy 'poly' divides by it; expected an int and >= 1, got 0"
-    trains = [key for key in ("net", "net_param", "train_net", "train_net_param") if values[key] is not None]
+    trains = [key for key in NET_SOURCES[:4] if values[key] is not None]
     if len(trains) != 1:
         got = " and ".join(trains) or "none"
         yield (trains or ["net"])[-1], f"expected one net to train (net: FILE is the usual way), got {got}"

@@ -3,6 +3,9 @@
 What changes from iteration to iteration is read from a small array on the device, so that a captured graph sees it.
 """
 
+# mypy: allow-untyped-defs
+# (kernel bodies carry no types: Numba infers them)
+
 from __future__ import annotations
 
 import math

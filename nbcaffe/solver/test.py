@@ -1,0 +1,64 @@
+"""``nbcaffe test``: scores of weights on a net."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..errors import ConfigError
+from ..net import Net
+from ..yamlfile import load
+from . import snapshot
+from .loop import split_overrides
+from .scoring import Batches, score
+from .spec import INLINE, NetState, read_solver
+from .train import facts_of
+
+
+def run(args: Namespace) -> int:
+    """Print one line of scores for each test net."""
+    console = Console(highlight=False, soft_wrap=True)
+    batches = count(args.iterations)
+    if not args.weights:
+        console.print("no --weights: these are the scores of untrained weights")
+    nets = sources(args)
+    for index, (source, state, overrides) in enumerate(nets):
+        stages = (*state.stage, *args.stage)
+        phase, level = state.phase or args.phase, args.level or state.level
+        net = Net(source, phase, device=args.device, memory="plan", level=level, stages=stages, overrides=overrides)
+        for path in args.weights:
+            report = net.copy_from(model_of(path))
+            if report.missing:
+                console.print(f"{path}: {report}", markup=False)
+        which = f"test net {index}: " if len(nets) > 1 else ""
+        console.print(which + facts_of(score(net, batches)), markup=False)
+    return 0
+
+
+def count(text: str) -> Batches:
+    """A number of batches, or ``all``."""
+    if text == "all":
+        return "all"
+    if not text.isdigit() or not int(text):
+        raise ConfigError(f"--iterations: expected a number of batches, or all, got {text!r}")
+    return int(text)
+
+
+def sources(args: Namespace) -> list[tuple[Any, NetState, list[str]]]:
+    """Net, state and overrides: of each test net of a solver file, or of the one net file."""
+    document = load(args.net)
+    if "layers" in document and INLINE not in document:
+        return [(args.net, NetState(), args.set)]
+    own, of_nets = split_overrides(args.set)
+    spec = read_solver(args.net, own)
+    return [(*one, of_nets) for one in spec.test_sources] or [(spec.train_source, NetState(), of_nets)]
+
+
+def model_of(path: str) -> Path:
+    """The weights that a solver state belongs to; other files as they are."""
+    if not path.endswith(snapshot.STATE):
+        return Path(path)
+    return snapshot.find_model(Path(path), snapshot.read(Path(path))[1])
