@@ -35,12 +35,13 @@ class ParamError(ConfigError):
 
 def did_you_mean(word: object, words: Iterable[str]) -> str:
     """The tail of an error message: the nearest of ``words``, or all of them when none is near."""
-    words = [str(w) for w in words]
-    folded = {w.lower(): w for w in words}
+    folded = {str(w).lower(): str(w) for w in words}
     close = get_close_matches(str(word).lower(), folded, n=1)
     if close:
         return f", did you mean {folded[close[0]]!r}?"
-    return f" (known: {', '.join(sorted(words))})" if words else " (there are none)"
+    if len(folded) > 20:
+        return ""
+    return f" (known: {', '.join(sorted(folded.values()))})" if folded else " (there are none)"
 
 
 T = TypeVar("T")

@@ -162,8 +162,9 @@ def parse(text: str, path: str) -> Any:
         value = loader.get_single_data()
         loader.problems.raise_all()
     except yaml.reader.ReaderError as error:
-        row = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{path}:{row}: character number {ord(error.character) if isinstance(error.character, str) else error.character} is not allowed in YAML") from None
+        row, code = text.count("\n", 0, error.position) + 1, error.character
+        number = ord(code) if isinstance(code, str) else code
+        raise ConfigError(f"{path}:{row}: character number {number} is not allowed in YAML") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

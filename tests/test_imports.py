@@ -27,6 +27,7 @@ LEVELS = (
     {"single"},
     {"spec"},
     {"passes"},
+    {"netfile"},
     {"memory"},
     {"net"},
     {"solver"},
