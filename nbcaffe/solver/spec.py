@@ -172,7 +172,8 @@ class SolverSpec:
 def read_solver(source: Any, overrides: Iterable[str] = (), net: str | None = None) -> SolverSpec:
     """A solver from a file, YAML text or a mapping; all that is wrong with it in one ConfigError.
 
-    ``overrides`` are ``key=value``; ``net`` is a net file to use instead of the solver's nets.  A net file may hold its solver under ``solver:``.
+    ``overrides`` are ``key=value``; ``net`` is a net file to use instead of the solver's nets.
+    A net file may hold its solver under ``solver:``.
     """
     document = located(source, "<solver>") if isinstance(source, Mapping) else load(source)
     problems = Problems()

@@ -81,8 +81,8 @@ class Show:
         self.start_iter, self.start = solver.iter, time.monotonic()
         self.next_look, self.testing = 0.0, 0.0
         self.results: dict[int, dict[str, Any]] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
-        columns += (TextColumn("{task.fields[facts]}"), TimeRemainingColumn())
+        counts, facts = TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn("{task.fields[facts]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), counts, facts, TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, disable=quiet or not console.is_terminal, auto_refresh=False)
         total = solver.spec.max_iter
         self.task = self.bar.add_task("train", total=total, completed=solver.iter, facts="")
