@@ -26,7 +26,7 @@ LEVELS = (
     {"layers"},
     {"single"},
     {"spec"},
-    {"passes"},
+    {"netfile", "passes"},
     {"netfile"},
     {"memory"},
     {"net"},
