@@ -337,7 +337,7 @@ def test_train_fills_a_run_folder_and_says_what_was_reached(project):
     assert subprocess.run(nbcaffe(*words), capture_output=True, text=True, timeout=120).stdout.startswith("loss ")
 
 
-def test_a_full_disk_is_one_message_and_an_exit_code(project):
+def test_a_place_for_runs_that_is_a_file_is_one_message_and_an_exit_code(project):
     (project / "file").touch()
     done = subprocess.run(nbcaffe("train", "lr.yaml", "--runs", "file"), capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

@@ -81,9 +81,7 @@ def create(root: Path, name: str) -> Path:
         except FileExistsError:
             number += 1
             if not root.is_dir():
-                raise SnapshotError(
-                    f"{root}: expected a folder for runs, it is a file; name another with --runs"
-                ) from None
+                raise SnapshotError(f"{root}: not a folder but a file; name a folder with --runs") from None
         except OSError as error:
             why = error.strerror or error
             raise SnapshotError(

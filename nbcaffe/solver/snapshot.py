@@ -69,8 +69,8 @@ def write(solver: Solver, prefix: str | Path, place: dict[str, Any]) -> Path:
         solver.net.save(model)
         write_atomically(state, content(solver, model, place))
     except (OSError, SnapshotError) as error:
-        if fresh:
-            model.unlink(missing_ok=True)
+        if fresh and model.exists():
+            model.unlink()
         why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise SnapshotError(
             f"{state}: the snapshot of iteration {solver.iter} could not be written: {why}; "
