@@ -26,7 +26,7 @@ LEVELS = (
     {"layers"},
     {"single"},
     {"spec"},
-    {"netfile", "passes"},
+    {"passes"},
     {"netfile"},
     {"memory"},
     {"net"},

@@ -1,5 +1,4 @@
 """A net as flat YAML: what it is after variables, templates, repeats, defaults and overrides."""
-
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -12,44 +11,44 @@ from ..yamlfile import dump
 def expand(spec: NetSpec) -> str:
     """One line per layer; read back, it gives an equal spec."""
     document: dict[str, Any] = {"name": spec.name} if spec.name else {}
-    if spec.force_backward:
-        document["force_backward"] = True
-    if spec.freeze:
-        document["freeze"] = list(spec.freeze)
+    for key in ("force_backward", "debug_info"):
+        if getattr(spec, key):
+            document[key] = True
     if spec.imports:
         document["import"] = list(spec.imports)
+    if spec.freeze:
+        document["freeze"] = list(spec.freeze)
     document["layers"] = [_layer(layer) for layer in spec.layers]
     return dump(document)
 
 
 def _layer(layer: LayerSpec) -> dict[str, Any]:
-    line = {"name": layer.name, "type": layer.type, "bottom": _short(layer.bottom), "top": _short(layer.top)}
-    line.update(layer.given)
+    line: dict[str, Any] = {"name": layer.name, "type": layer.type}
+    line |= {key: list(blobs) for key, blobs in (("bottom", layer.bottom), ("top", layer.top)) if blobs}
+    line |= layer.given
     if layer.param:
-        line["param"] = [_param(one) for one in layer.param]
+        line["param"] = [_param(rule) for rule in layer.param]
     for key in ("loss_weight", "propagate_down"):
         if getattr(layer, key):
-            line[key] = _short(getattr(layer, key))
+            line[key] = list(getattr(layer, key))
     for key in ("include", "exclude"):
         if getattr(layer, key):
-            line[key] = _short([_rule(rule) for rule in getattr(layer, key)])
+            line[key] = [_rule(rule) for rule in getattr(layer, key)]
     if layer.phase:
         line["phase"] = layer.phase
-    return line
+    return {key: _short(value) if key in ("bottom", "top", "loss_weight") else value for key, value in line.items()}
 
 
-def _short(values: Any) -> Any:
+def _short(values: list) -> Any:
     """Repeated fields accept one value."""
-    return values[0] if len(values) == 1 else list(values)
+    return values[0] if len(values) == 1 else values
 
 
-def _param(one: ParamSpec) -> dict[str, Any]:
-    return {key: value for key, value in asdict(one).items() if key in one.wrote}
+def _param(rule: ParamSpec) -> dict[str, Any]:
+    written = asdict(rule)
+    return {key: written[key] for key in ("name", "share_mode", "lr_mult", "decay_mult") if key in rule.written}
 
 
 def _rule(rule: StateRule) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(rule).items()
-        if value not in (None, ())
-    }
+    return {key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(rule).items() if value not in (None, ())}

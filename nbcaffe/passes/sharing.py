@@ -1,53 +1,87 @@
-"""Weights with a name: all who share one agree on how it learns."""
-
+"""Weights with a name: who owns them, and that all who share them agree."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
+from ..params import did_you_mean
 from ..spec import LayerSpec, NetSpec, ParamSpec
 from ..yamlfile import Problems
 
-MULTIPLIERS = ("lr_mult", "decay_mult")
+Layers = tuple[LayerSpec, ...]
 
 
 def share_params(spec: NetSpec) -> NetSpec:
-    """Give all sharers of a weight the same multipliers, or say who disagrees.
+    """Name the owner of every shared weight and give all sharers the same multipliers.
 
-    As in Caffe: multipliers that two of them write must be equal; one that only one writes holds for all.  Run it on
-    one phase, after :func:`filter_phase`.
+    As in Caffe: the first layer with the name owns it; a multiplier that two of them write must be equal; one that
+    only a later layer writes holds for all. Run it on one phase (after :func:`filter_phase`).
     """
     problems = Problems()
+    owners: dict[str, tuple[str, int]] = {}
     agreed: dict[str, ParamSpec] = {}
-    owners: dict[str, LayerSpec] = {}
     for layer in spec.layers:
-        for one in layer.param:
-            if one.name:
-                owner = owners.setdefault(one.name, layer)
-                agreed[one.name] = _agree(agreed.get(one.name, one), one, layer, owner, problems)
+        for index in range(len(layer.param)):
+            rule = layer.param_spec(index)
+            if rule.name:
+                owner = owners.setdefault(rule.name, (layer.name, index))
+                agreed[rule.name] = _agree(agreed.get(rule.name), rule, layer, owner, problems)
     problems.raise_all()
 
-    def resolved(one: ParamSpec) -> ParamSpec:
-        if not one.name:
-            return one
-        both = agreed[one.name]
-        return replace(one, lr_mult=both.lr_mult, decay_mult=both.decay_mult, written=one.wrote | both.wrote)
+    def resolved(layer: LayerSpec, index: int) -> ParamSpec:
+        rule = layer.param_spec(index)
+        if not rule.name:
+            return rule
+        both, owner = agreed[rule.name], owners[rule.name]
+        return replace(rule, lr_mult=both.lr_mult, decay_mult=both.decay_mult,
+                       owner=None if owner == (layer.name, index) else owner)
 
-    layers = (replace(layer, param=tuple(map(resolved, layer.param))) for layer in spec.layers)
-    return replace(spec, layers=tuple(layers))
+    return replace(spec, layers=tuple(
+        replace(layer, param=tuple(resolved(layer, i) for i in range(len(layer.param)))) for layer in spec.layers))
 
 
-def _agree(known: ParamSpec, one: ParamSpec, layer: LayerSpec, owner: LayerSpec, problems: Problems) -> ParamSpec:
+def _agree(known: ParamSpec | None, rule: ParamSpec, layer: LayerSpec, owner: tuple[str, int],
+           problems: Problems) -> ParamSpec:
     """What is known of a shared weight after one more layer has spoken."""
-    for key in MULTIPLIERS:
-        mine, theirs = getattr(one, key), getattr(known, key)
-        if key not in one.wrote:
-            continue
-        if key not in known.wrote:
-            known = replace(known, written=known.wrote | {key}, **{key: mine})
-        elif mine != theirs:
-            problems.add(
-                layer.where,
-                f"layer {layer.name!r}: shared param {one.name!r} has {key} {mine:g} here, but {theirs:g} in an earlier "
-                f"layer ({owner.name!r} owns it); write it once, or the same",
-            )
+    if known is None:
+        return rule
+    for key in ("lr_mult", "decay_mult"):
+        mine, theirs = getattr(rule, key), getattr(known, key)
+        if key in rule.written and key in known.written and mine != theirs:
+            problems.add(layer.at("param"), f"layer {layer.name!r}: shared param {rule.name!r} has {key} {mine:g} "
+                                            f"here, but {theirs:g} in layer {owner[0]!r}; write it once, or the same")
+        elif key in rule.written and key not in known.written:
+            known = replace(known, written=known.written | {key}, **{key: mine})
     return known
+
+
+def shape_conflict(rule: ParamSpec, owner: Iterable[int], shape: Iterable[int]) -> str | None:
+    """Why a weight of this shape cannot be the owner's, if so: STRICT asks for its shape, PERMISSIVE for its count."""
+    owner, shape = tuple(owner), tuple(shape)
+    if rule.share_mode == "PERMISSIVE":
+        fits, what = _count(owner) == _count(shape), "count"
+    else:
+        fits, what = owner == shape, "shape"
+    if fits:
+        return None
+    other = rule.owner[0] if rule.owner else "its owner"
+    return f"shared param {rule.name!r} has another {what} here {shape} than in layer {other!r} {owner}"
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def freeze(layers: Layers, names: Iterable[str], where: str, problems: Problems) -> Layers:
+    """Mark the layers that must not learn; a name may be a pattern like ``conv*``."""
+    frozen: set[str] = set()
+    for name in names:
+        found = {layer.name for layer in layers if fnmatchcase(layer.name, name)}
+        if not found:
+            problems.add(where, f"freeze: no layer {name!r}{did_you_mean(name, [layer.name for layer in layers])}")
+        frozen |= found
+    return tuple(replace(layer, frozen=layer.name in frozen) for layer in layers)

@@ -1,5 +1,4 @@
 """From a document with variables, repeats, templates and includes to a flat list of layers, each with its address."""
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,24 +12,9 @@ from ..yamlfile import Located, Problems, load
 from .legacy import legacy_input, listed
 from .variables import Outside, substitute, unwrap
 
-FILE_KEYS = (
-    "name",
-    "layers",
-    "layer",
-    "vars",
-    "defaults",
-    "include",
-    "import",
-    "freeze",
-    "force_backward",
-    "debug_info",
-    "input",
-    "input_shape",
-    "input_dim",
-    "net",
-    "solver",
-)
-WHOLE_NET = ("freeze", "force_backward", "debug_info")  # cannot stand in an included file
+FILE_KEYS = ("name", "layers", "layer", "vars", "defaults", "include", "import", "freeze", "force_backward",
+             "debug_info", "input", "input_shape", "input_dim", "net", "solver")
+WHOLE_NET = ("freeze", "force_backward", "debug_info")      # cannot stand in an included file
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class Expansion:
     def __init__(self, problems: Problems):
         self.problems = problems
         self.templates: dict[str, Template] = {}
-        self.imports: dict[str, str] = {}  # Python file -> where it is named
+        self.imports: dict[str, str] = {}       # Python file -> where it is named
         self.blocks = {"template": self.template, "use": self.use, "repeat": self.repeat, "include": self.include}
 
     # -- files ---------------------------------------------------------------------------------------------------
@@ -140,11 +124,8 @@ class Expansion:
     def include(self, item: Located, scope: Scope) -> list[Entry]:
         if not self.fits(item, "include", ()):
             return []
-        return [
-            e
-            for file in self.names(item, "include")
-            for e in self.file(file, item.where("include"), item.path, scope)[0]
-        ]
+        return [e for file in self.names(item, "include")
+                for e in self.file(file, item.where("include"), item.path, scope)[0]]
 
     def repeat(self, item: Located, scope: Scope) -> list[Entry]:
         """The layers ``n`` times, the index from 0; or once for each value of a list."""
@@ -156,22 +137,16 @@ class Expansion:
             return []
         index = item.get("index", "i")
         values = range(times) if isinstance(times, int) else times
-        return [
-            e
-            for value in values
-            for e in self.items(
-                item.get("layers"), replace(scope, variables={**scope.variables, index: value}), item.where("layers")
-            )
-        ]
+        return [e for value in values for e in self.items(
+            item.get("layers"), replace(scope, variables={**scope.variables, index: value}), item.where("layers"))]
 
     def template(self, item: Located, scope: Scope) -> list[Entry]:
         """Remember a named list of layers with its arguments; one without a value must be given where it is used."""
         if self.fits(item, "template", ("args", "layers")):
             name = str(item["template"])
             if name in self.templates:
-                self.problems.add(
-                    item.where("template"), f"template {name!r} is already defined at {self.templates[name].where}"
-                )
+                self.problems.add(item.where("template"), f"template {name!r} is already defined at "
+                                                          f"{self.templates[name].where}")
             layers = item.get("layers")
             if not isinstance(layers, list):
                 self.problems.add(item.where("layers"), f"template {name!r}: layers: expected a list of layers")
@@ -193,9 +168,8 @@ class Expansion:
         given = {k: Outside.wrap(v) for k, v in item.items() if k not in ("use", "prefix")}
         for key in given:
             if key not in template.arguments:
-                self.problems.add(
-                    item.where(key), f"template {name!r} has no argument {key!r}{did_you_mean(key, template.arguments)}"
-                )
+                self.problems.add(item.where(key), f"template {name!r} has no argument {key!r}"
+                                                   f"{did_you_mean(key, template.arguments)}")
         prefix = item.get("prefix") or ""
         variables = {**template.scope.variables, "prefix": prefix}
         for key, default in template.arguments.items():
@@ -210,11 +184,8 @@ class Expansion:
     def fits(self, item: Located, block: str, others: tuple[str, ...]) -> bool:
         unknown = [key for key in item if key != block and key not in others]
         for key in unknown:
-            self.problems.add(
-                item.where(key),
-                f"{block}: no key {key!r}{did_you_mean(key, (block, *others))}"
-                + (" (a layer needs a type)" if key == "name" else ""),
-            )
+            self.problems.add(item.where(key), f"{block}: no key {key!r}{did_you_mean(key, (block, *others))}"
+                              + (" (a layer needs a type)" if key == "name" else ""))
         return not unknown
 
     def mapping(self, item: Located, key: str) -> Located:
@@ -225,10 +196,8 @@ class Expansion:
 
     def settings(self, defaults: Located, key: str) -> bool:
         if not isinstance(defaults[key], Located):
-            self.problems.add(
-                defaults.where(key),
-                f"defaults: {key}: expected parameters like {{stride: 2}}, got {defaults[key]!r:.60}",
-            )
+            self.problems.add(defaults.where(key), f"defaults: {key}: expected parameters like {{stride: 2}}, "
+                                                   f"got {defaults[key]!r:.60}")
         return isinstance(defaults[key], Located)
 
     def names(self, item: Located, key: str) -> list[str]:
