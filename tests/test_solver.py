@@ -98,6 +98,9 @@ def test_net_and_solver_may_share_a_file():
     assert spec.max_iter == 3
     assert spec.train_source["name"] == "both"
     assert "solver" not in spec.train_source
+    spec = read_solver("base_lr: 0.1\nnet:\n  name: inside\n  layers:\n    - {name: a, type: Input}\n")
+    assert spec.train_source["name"] == "inside"
+    assert spec.train_source.where("name") == "<text>:3"
 
 
 def test_a_net_file_without_a_solver_is_refused():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import platform
 import re
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .loop import Solver
 
 STATE, MODEL = ".solverstate.h5", ".caffemodel.h5"
+log = logging.getLogger("nbcaffe.solver")
 OURS = "nbcaffe"  # the group that Caffe does not look into
 
 
@@ -129,6 +131,8 @@ def restore(solver: Solver, path: str | Path) -> None:
     if reasons:
         move_to(solver.net, before)
         raise SnapshotError(f"{path}: this snapshot does not fit the solver and its net:\n  " + "\n  ".join(reasons))
+    if notes.get("seed", solver.seed) != solver.seed:
+        log.warning("%s was written with random_seed %s, this run has %s", path, notes["seed"], solver.seed)
     device = solver.net.device
     solver.net.copy_from(model)
     for values, (array, _) in zip(stored, histories(solver), strict=True):

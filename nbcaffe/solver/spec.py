@@ -199,7 +199,7 @@ def read_solver(source: Any, overrides: Iterable[str] = (), net: str | None = No
 def settings_of(document: Located, problems: Problems) -> Located:
     """The solver's own mapping: the document, or what stands under ``solver:`` in a net file."""
     if INLINE not in document and "layers" not in document:
-        return document.like(document)
+        return net_inside(document.like(document))
     inside = document.get(INLINE)
     if not isinstance(inside, Located):
         what = "expected a mapping of solver settings" if INLINE in document else f"a net without {INLINE!r}: settings"
@@ -209,7 +209,14 @@ def settings_of(document: Located, problems: Problems) -> Located:
     if "layers" in document:
         net = document.like({key: value for key, value in document.items() if key != INLINE})
         inside.setdefault("net_param", net)
-    return inside
+    return net_inside(inside)
+
+
+def net_inside(given: Located) -> Located:
+    """``net: {layers: ...}`` is the net itself, which Caffe calls net_param."""
+    if isinstance(given.get("net"), Mapping) and "net_param" not in given:
+        given["net_param"], given.lines["net_param"] = given.pop("net"), given.where("net")
+    return given
 
 
 def override(given: Located, text: str, problems: Problems) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def run(args: Namespace) -> int:
         try:
             solver.solve()
         except NbcaffeError as error:
-            folder.log(str(error))
+            with suppress(NbcaffeError):  # the disk may be full
+                folder.log(str(error))
             raise
         for line in [*show.reached(), *next_steps(args, solver, folder)]:
             show.say(line)
