@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.device import get_device
-from nbcaffe.errors import ConfigError, NumericError
+from nbcaffe.errors import ConfigError, NbcaffeError, NumericError
 from nbcaffe.params import invalid_values
 from nbcaffe.solver.loop import Solver
 from nbcaffe.solver.policies import POLICIES, rate
@@ -344,7 +344,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(tiny):
         one.step(12)
     assert one.last_snapshot is not None and one.last_snapshot.is_file()
     assert f"_iter_{one.iter}." in str(caught.value)
+    assert "layer 'ip', blob 'ip'" in str(caught.value) or "layer 'loss', blob 'loss'" in str(caught.value)
     assert np.isfinite(weights(one)).all()
+
+
+def test_bad_data_stops_the_run_with_the_state_before(tiny, tmp_path):
+    with h5py.File(tmp_path / "train.h5", "r+") as file:
+        file["data"][40] = np.nan
+    one, whole = tiny(), tiny()
+    with pytest.raises(NbcaffeError, match=r"iteration \d+: .*\n.*the state before this iteration is in"):
+        one.step(12)
+    kept = one.last_snapshot.read_bytes()
+    whole.step(one.iter)
+    assert whole.snapshot().read_bytes() == kept
 
 
 def test_a_gradient_that_is_not_finite_names_its_layer(tiny):

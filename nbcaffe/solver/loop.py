@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import ConfigError, NbcaffeError, NumericError
+from ..errors import ConfigError, DataError, LabelError, NbcaffeError, NumericError
 from ..net import TEST, TRAIN, Net
 from . import policies, snapshot
 from .scoring import outputs, plain, score
@@ -169,7 +169,7 @@ class Solver:
             if self._due(self.spec.display):
                 self._display()
             self.apply_update()
-        except NumericError as error:
+        except (NumericError, DataError, LabelError) as error:
             self._stop_before(before, error)
         self.iter += 1
         self._tell("on_iteration", loss)
@@ -197,8 +197,8 @@ class Solver:
         found["loss"] = sum(self.losses) / len(self.losses)
         self._tell("on_metrics", {"iter": self.iter, "phase": TRAIN, "net": 0, "lr": self.lr, **found})
 
-    def _stop_before(self, place: dict[str, Any], error: NumericError) -> NoReturn:
-        """Write the state from before this iteration, then name the first blob that is not finite."""
+    def _stop_before(self, place: dict[str, Any], error: NbcaffeError) -> NoReturn:
+        """Write the state from before this iteration, then say what broke in it, and where first."""
         message = str(error)
         if not message.startswith("iteration"):
             message = f"iteration {self.iter}: {message}"
@@ -206,10 +206,11 @@ class Solver:
             kept = f"the state before this iteration is in {self._write(place)}"
         except NbcaffeError as failure:
             kept = str(failure)
-        if "the loss is" in message:
-            found = self.net.find_non_finite()
+        if isinstance(error, NumericError):
+            found = self.net.find_non_finite() if "the loss is" in message else None
             message += f"; the first value that is not finite: layer {found[0]!r}, blob {found[1]!r}" if found else ""
-        raise NumericError(f"{message}\n{kept}\na smaller base_lr or a clip_gradients may help") from None
+            kept += "\na smaller base_lr or a clip_gradients may help"
+        raise type(error)(f"{message}\n{kept}") from None
 
     def _bad_gradient(self) -> str:
         """The first weight, from the loss down, whose gradient broke."""
