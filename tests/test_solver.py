@@ -309,6 +309,13 @@ def test_tests_fall_due_at_the_start_and_at_every_interval(tiny):
     assert [entry["iter"] for entry in found] == [5]
 
 
+def test_an_interval_of_zero_turns_tests_off(tiny):
+    one = tiny(test_iter=1, test_interval=0)
+    found = watch(one)
+    one.solve()
+    assert found == []
+
+
 def test_testing_does_not_change_training(tiny):
     with_tests, without = tiny(test_iter="all", test_interval=2), tiny()
     with_tests.step(8)

@@ -127,7 +127,7 @@ class Solver:
             self.stopped_by = signals.stop
             if self._snapshot_iter != self.iter and (self.spec.snapshot_after_train or signals.stop is not None):
                 self.snapshot()
-        if self.stopped_by is None:
+        if self.stopped_by is None and self.spec.test_interval:
             self.test_all()
 
     def snapshot(self) -> Path:

@@ -249,10 +249,10 @@ def misfits(values: Mapping[str, Any], given: Mapping[str, Any]) -> Iterable[tup
     if len(trains) != 1:
         got = " and ".join(trains) or "none"
         yield (trains or ["net"])[-1], f"expected one net to train (net: FILE is the usual way), got {got}"
-    yield from test_misfits(values, trains)
+    yield from test_misfits(values, given, trains)
 
 
-def test_misfits(values: Mapping[str, Any], trains: list[str]) -> Iterable[tuple[str, str]]:
+def test_misfits(values: Mapping[str, Any], given: Mapping[str, Any], trains: list[str]) -> Iterable[tuple[str, str]]:
     """Caffe's rules for how many test nets, iterations and states there are."""
     own = len(values["test_net"]) + len(values["test_net_param"])
     shared = any(key in ("net", "net_param") for key in trains)
@@ -261,7 +261,7 @@ def test_misfits(values: Mapping[str, Any], trains: list[str]) -> Iterable[tuple
         yield "test_iter", f"test_iter: expected {own}, one for each test net, got {count}"
     if values["test_state"] and len(values["test_state"]) != count:
         yield "test_state", f"test_state: expected {count}, one for each test_iter, got {len(values['test_state'])}"
-    if count and not values["test_interval"]:
+    if count and "test_interval" not in given:
         yield "test_iter", "test_iter needs test_interval: iterations from test to test"
     if values["test_interval"] and not count:
         yield "test_interval", "test_interval needs test_iter: a number of batches, or `all`"
