@@ -67,12 +67,17 @@ def _check_variables(overrides: Iterable, document: Located, problems: Problems)
             problems.add(override.where, f"the file has no variable {name!r}{did_you_mean(name, known)}")
 
 
+def members(kind: Kind, group: str) -> list[str]:
+    """The parameters of a layer type that caffe.proto keeps in message field ``group``."""
+    return [name for name, p in kind.params.items() if (p.group or kind.param_group) == group] if kind else []
+
+
 class LayerBuilder:
     """Turns entries of a file into LayerSpecs; collects what is wrong in ``problems``."""
 
     def __init__(self, problems: Problems, imports_failed: bool = False):
         self.problems, self.imports_failed = problems, imports_failed
-        self.checked: dict[int, Located] = {}       # defaults of a type, by the identity of their mapping
+        self.checked: dict[int, Located] = {}  # defaults of a type, by the identity of their mapping
 
     def flat(self, entry: Entry) -> Located:
         """The layer's keys over its type's defaults, ``xxx_param`` groups dissolved."""
@@ -119,14 +124,9 @@ class LayerBuilder:
         flat = Located((), layer.path, layer.line)
         for key, value in layer.items():
             if key in groups and isinstance(value, Mapping):
-                assert kind is not None
-                members = [n for n, p in kind.params.items() if (p.group or kind.param_group) == key]
                 for name, inner in value.items():
                     at = value.where(name) if isinstance(value, Located) else layer.where(key)
-                    if name in members:
-                        self.put(flat, name, inner, at, who)
-                    else:
-                        self.problems.add(at, f"{who}{key} has no field {name!r}{did_you_mean(name, members)}")
+                    self.put(flat, name if name in members(kind, key) else f"{key}.{name}", inner, at, who)
             elif key in groups:
                 self.problems.add(layer.where(key), f"{who}{key}: expected a mapping, got {value!r:.60}")
             else:
@@ -141,9 +141,14 @@ class LayerBuilder:
     def declared(self, key: str, kind: type[Layer], layer: Located, who: str) -> bool:
         if key in kind.params or key in LAYER_KEYS:
             return True
+        group, _, name = key.rpartition(".")
+        if group:
+            near = did_you_mean(name, members(kind, group))
+            self.problems.add(layer.where(key), f"{who}{group} has no field {name!r}{near}")
+            return False
         groups = {param.group or kind.param_group for param in kind.params.values()}
         near = did_you_mean(key, [*kind.params, *LAYER_KEYS, *groups])
-        if "?" not in near:     # the list of all: without the keys that every layer has
+        if "?" not in near:  # the list of all: without the keys that every layer has
             near = did_you_mean(key, kind.params)
         self.problems.add(layer.where(key), f"{who}{kind.__name__} has no parameter {key!r}{near}")
         return False
@@ -162,7 +167,7 @@ class LayerBuilder:
             own = [k for k in layer if k not in LAYER_KEYS]
             given = {k: layer[k] for k in own if self.declared(k, kind, layer, who)}
             values, more = bind(kind.params, given, kind.__name__)
-            mistyped = len(given) < len(own)        # then what seems to be missing is there under a wrong name
+            mistyped = len(given) < len(own)  # then what seems to be missing is there under a wrong name
             errors += [error for error in more if error.key or not mistyped]
         for error in errors:
             self.problems.add(error.at or layer.where(error.key), f"{who}{error}")

@@ -1,27 +1,25 @@
 """Declared layer parameters: type, default, range and one line of documentation, each stated once."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from .errors import ConfigError
 
 
-class _Mark:
-    """A default that no user value can equal."""
+class Mark(Enum):
+    """Defaults that no user's value can equal."""
 
-    def __init__(self, name: str):
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
+    REQUIRED = "the user must give a value"
+    FIRST = "the first option"
 
 
-REQUIRED = _Mark("REQUIRED")
-_FIRST = _Mark("FIRST")
+REQUIRED = Mark.REQUIRED
 _COMPARE = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b}
 
 
@@ -37,10 +35,8 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     """The tail of an error message: the nearest of ``words``, or all of them when none is near."""
     folded = {str(w).lower(): str(w) for w in words}
     close = get_close_matches(str(word).lower(), folded, n=1)
-    if close:
-        return f", did you mean {folded[close[0]]!r}?"
-    if len(folded) > 20:
-        return ""
+    if close or len(folded) > 20:
+        return f", did you mean {folded[close[0]]!r}?" if close else ""
     return f" (known: {', '.join(sorted(folded.values()))})" if folded else " (there are none)"
 
 
@@ -64,8 +60,17 @@ class Param(Generic[T]):
     name = "value"
     wrong: tuple = ()
 
-    def __init__(self, default: Any = REQUIRED, *, ge: float | None = None, gt: float | None = None,
-                 le: float | None = None, lt: float | None = None, doc: str = "", group: str | None = None):
+    def __init__(
+        self,
+        default: Any = REQUIRED,
+        *,
+        ge: float | None = None,
+        gt: float | None = None,
+        le: float | None = None,
+        lt: float | None = None,
+        doc: str = "",
+        group: str | None = None,
+    ):
         self.doc, self.group = doc, group
         self.bounds = {op: v for op, v in ((">=", ge), (">", gt), ("<=", le), ("<", lt)) if v is not None}
         self.default = default if default is REQUIRED or default is None else self.check(default)
@@ -105,12 +110,8 @@ class Param(Generic[T]):
         raise ParamError(f"{self.name}: expected {self}, got {got}", self.name)
 
 
-def _scalars(value: Any) -> Iterator[Any]:
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _scalars(item)
-    else:
-        yield value
+def _scalars(value: Any) -> list:
+    return [scalar for item in value for scalar in _scalars(item)] if isinstance(value, tuple) else [value]
 
 
 def _listed(value: Any) -> tuple:
@@ -159,9 +160,9 @@ class Choice(Param[str]):
 
     wrong = ("no_such_choice", 1, ["a"])
 
-    def __init__(self, *options: str, default: Any = _FIRST, doc: str = "", group: str | None = None):
+    def __init__(self, *options: str, default: Any = Mark.FIRST, doc: str = "", group: str | None = None):
         self.options, self.kind = options, "one of " + ", ".join(options)
-        super().__init__(options[0] if default is _FIRST else default, doc=doc, group=group)
+        super().__init__(options[0] if default is Mark.FIRST else default, doc=doc, group=group)
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, str) and value in self.options:
@@ -230,8 +231,8 @@ def bind(declared: Mapping[str, Param], given: Mapping[str, Any], owner: str) ->
 
     Never stops at the first error; a refused value is replaced by its default, a missing one by ``None``.
     """
-    errors = [ParamError(f"{owner} has no parameter {key!r}{did_you_mean(key, declared)}", key)
-              for key in given if key not in declared]
+    unknown = [key for key in given if key not in declared]
+    errors = [ParamError(f"{owner} has no parameter {key!r}{did_you_mean(key, declared)}", key) for key in unknown]
     values = {}
     for name, param in declared.items():
         values[name] = None if param.default is REQUIRED else param.default
@@ -266,8 +267,7 @@ class FillerSpec:
 
 
 FILLER_PARAMS: dict[str, Param] = {
-    "type": Choice("constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra", "bilinear",
-                   doc="the distribution"),
+    "type": Choice("constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra", "bilinear", doc="the law"),
     "value": Float(0.0, doc="constant: the value"),
     "min": Float(0.0, doc="uniform: the smallest value"),
     "max": Float(1.0, doc="uniform: the largest value"),
@@ -294,7 +294,7 @@ class Filler(Param[FillerSpec]):
             self.fail(value)
         values, errors = bind(FILLER_PARAMS, given, "a filler")
         if errors:
-            where = getattr(value, "where", None)       # a mapping that knows its address names the line of the key
-            raise ParamError(f"{self.name}: " + "; ".join(map(str, errors)), self.name,
-                             where(errors[0].key) if where else None)
+            where = getattr(value, "where", None)  # a mapping that knows its address names the line of the key
+            message = f"{self.name}: " + "; ".join(map(str, errors))
+            raise ParamError(message, self.name, where(errors[0].key) if where else None)
         return FillerSpec(**values)

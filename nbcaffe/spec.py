@@ -104,6 +104,10 @@ class NetSpec:
     imports: tuple[str, ...] = ()  # Python files that define layers
     where: str = field(default="", compare=False)
 
+    def layer(self, name: str) -> LayerSpec:
+        """The first layer of that name."""
+        return next(layer for layer in self.layers if layer.name == name)
+
 
 class Records(Param[tuple]):
     """A mapping, or a list of mappings, whose keys are declared like a layer's."""

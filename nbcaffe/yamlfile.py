@@ -1,4 +1,5 @@
 """YAML with addresses: every mapping knows the file and line of each of its keys."""
+
 from __future__ import annotations
 
 import io
@@ -25,7 +26,7 @@ class Located(dict):
 
     def where(self, key: object = None) -> str:
         """``file:line`` of a key, or of the mapping itself."""
-        line = self.lines.get(key, self.line)       # type: ignore[call-overload]
+        line = self.lines.get(key, self.line)  # type: ignore[call-overload]
         if isinstance(line, str):
             return line
         return f"{self.path}:{line}" if line else self.path
@@ -96,7 +97,7 @@ class _Loader(yaml.SafeLoader):
             seen.setdefault(key, line)
 
     def mapping(self, node: yaml.MappingNode) -> Located:
-        self.reject_repeats(node)       # before merge keys (<<) bring in what the mapping may override
+        self.reject_repeats(node)  # before merge keys (<<) bring in what the mapping may override
         self.flatten_mapping(node)
         out = Located((), self.path, node.start_mark.line + 1)
         for key_node, value_node in node.value:
@@ -120,14 +121,20 @@ _SCALARS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "null": (r"~|null|Null|NULL|", "~nN"),
     "int": (r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    "float": (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+[eE][-+]?[0-9]+)"
-              r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+0123456789."),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.[0-9]+[eE][-+]?[0-9]+)"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
     "merge": (r"<<", "<"),
 }
 for _tag, (_pattern, _first) in _SCALARS.items():
     for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"),
-                                     [*_first, ""] if _tag == "null" else list(_first))
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}",
+            re.compile(f"(?:{_pattern})$"),
+            [*_first, ""] if _tag == "null" else list(_first),
+        )
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value, 16 if "x" in node.value else 10))
 _Dumper.add_representer(Located, lambda dumper, data: dumper.represent_dict(data.items()))

@@ -1,4 +1,5 @@
 """A net as flat YAML: what it is after variables, templates, repeats, defaults and overrides."""
+
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -50,5 +51,8 @@ def _param(rule: ParamSpec) -> dict[str, Any]:
 
 
 def _rule(rule: StateRule) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(rule).items() if value not in (None, ())}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(rule).items()
+        if value not in (None, ())
+    }

@@ -1,4 +1,5 @@
 """Python files that define layers for a net."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -17,7 +18,7 @@ def import_layers(files: Mapping[str, str], problems: Problems) -> tuple[str, ..
 
 
 def _import(path: Path, where: str, problems: Problems) -> str:
-    name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"      # two nets may each have a my_layers.py
+    name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"  # two nets may each have a my_layers.py
     if name in sys.modules:
         return str(path)
     if not path.is_file():
@@ -27,13 +28,19 @@ def _import(path: Path, where: str, problems: Problems) -> str:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))        # it may import what lies beside it
+    sys.path.insert(0, str(path.parent))  # it may import what lies beside it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        line = next((frame.lineno for frame in reversed(traceback.extract_tb(error.__traceback__))
-                     if frame.filename == str(path)), getattr(error, "lineno", None))
+        line = next(
+            (
+                frame.lineno
+                for frame in reversed(traceback.extract_tb(error.__traceback__))
+                if frame.filename == str(path)
+            ),
+            getattr(error, "lineno", None),
+        )
         place = f"{path}:{line}" if line else str(path)
         problems.add(where, f"import: {place}: {type(error).__name__}: {error}")
     finally:

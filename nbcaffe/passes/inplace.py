@@ -1,4 +1,5 @@
 """Which layers may write their top over their bottom, though the user gave it a name of its own."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -27,14 +28,20 @@ def plan_inplace(spec: NetSpec, keep: Iterable[str] = (), backward: bool = True)
             return False
         if backward and "top" in known.backward_needs:
             return False
-        if known.shares:        # the same memory is also its bottom, and perhaps a sibling's top
+        if known.shares:  # the same memory is also its bottom, and perhaps a sibling's top
             return len(maker.top) == 1 and free(maker.bottom[0])
         return True
 
     for layer in spec.layers:
         known = REGISTRY[layer.type]
-        if (known.inplace and layer.bottom and layer.top and not set(layer.bottom) & set(layer.top)
-                and not (backward and "bottom" in known.backward_needs) and free(layer.bottom[0])):
+        if (
+            known.inplace
+            and layer.bottom
+            and layer.top
+            and not set(layer.bottom) & set(layer.top)
+            and not (backward and "bottom" in known.backward_needs)
+            and free(layer.bottom[0])
+        ):
             chosen.add(layer.name)
         makers.update(dict.fromkeys(layer.top, layer))
     return frozenset(chosen)

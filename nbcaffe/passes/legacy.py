@@ -1,4 +1,5 @@
 """Headers of old net files: ``input``, ``input_shape``, ``input_dim``."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -22,7 +23,7 @@ def legacy_input(document: Located, problems: Problems) -> Located | None:
         problems.add(where, f"input_dim: expected 4 numbers for each input, got {len(dims)} for {len(names)}")
     elif shapes and len(shapes) != len(names):
         problems.add(where, f"input_shape: expected one shape for each input, got {len(shapes)} for {len(names)}")
-    shape = shapes or [dims[k:k + 4] for k in range(0, len(dims), 4)]
+    shape = shapes or [dims[k : k + 4] for k in range(0, len(dims), 4)]
     items = {"name": "input", "type": "Input", "top": names, "shape": shape}
     return Located(items, document.path, document.line, dict.fromkeys(items, where))
 

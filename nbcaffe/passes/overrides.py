@@ -1,4 +1,5 @@
 """``--set layer.key=value``: the command line's last word on a net file."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -64,7 +65,7 @@ def apply_overrides(layers: list[Located], overrides: Iterable[Override], proble
 def _set(layer: Located, path: tuple[str, ...], override: Override, problems: Problems) -> Located:
     known = REGISTRY.get(str(layer.get("type")))
     groups = {known.param_group, *(p.group for p in known.params.values())} if known else set()
-    if len(path) > 1 and path[0] in groups:     # conv1.convolution_param.num_output, as in prototxt
+    if len(path) > 1 and path[0] in groups:  # conv1.convolution_param.num_output, as in prototxt
         path = path[1:]
     if path[0] in ("name", "type"):
         problems.add(override.where, f"the {path[0]} of a layer cannot be set")

@@ -1,4 +1,5 @@
 """Weights with a name: who owns them, and that all who share them agree."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -34,23 +35,35 @@ def share_params(spec: NetSpec) -> NetSpec:
         if not rule.name:
             return rule
         both, owner = agreed[rule.name], owners[rule.name]
-        return replace(rule, lr_mult=both.lr_mult, decay_mult=both.decay_mult,
-                       owner=None if owner == (layer.name, index) else owner)
+        return replace(
+            rule,
+            lr_mult=both.lr_mult,
+            decay_mult=both.decay_mult,
+            owner=None if owner == (layer.name, index) else owner,
+        )
 
-    return replace(spec, layers=tuple(
-        replace(layer, param=tuple(resolved(layer, i) for i in range(len(layer.param)))) for layer in spec.layers))
+    return replace(
+        spec,
+        layers=tuple(
+            replace(layer, param=tuple(resolved(layer, i) for i in range(len(layer.param)))) for layer in spec.layers
+        ),
+    )
 
 
-def _agree(known: ParamSpec | None, rule: ParamSpec, layer: LayerSpec, owner: tuple[str, int],
-           problems: Problems) -> ParamSpec:
+def _agree(
+    known: ParamSpec | None, rule: ParamSpec, layer: LayerSpec, owner: tuple[str, int], problems: Problems
+) -> ParamSpec:
     """What is known of a shared weight after one more layer has spoken."""
     if known is None:
         return rule
     for key in ("lr_mult", "decay_mult"):
         mine, theirs = getattr(rule, key), getattr(known, key)
         if key in rule.written and key in known.written and mine != theirs:
-            problems.add(layer.at("param"), f"layer {layer.name!r}: shared param {rule.name!r} has {key} {mine:g} "
-                                            f"here, but {theirs:g} in layer {owner[0]!r}; write it once, or the same")
+            problems.add(
+                layer.at("param"),
+                f"layer {layer.name!r}: shared param {rule.name!r} has {key} {mine:g} "
+                f"here, but {theirs:g} in layer {owner[0]!r}; write it once, or the same",
+            )
         elif key in rule.written and key not in known.written:
             known = replace(known, written=known.written | {key}, **{key: mine})
     return known

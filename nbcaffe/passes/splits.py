@@ -31,7 +31,7 @@ def insert_splits(spec: NetSpec) -> NetSpec:
             if readers[index, t] and count > 1:
                 splits.append(_split(layer, t, count, weight))
                 taken[index, t] = int(weight != 0.0)
-                weights[t:t + 1] = [0.0] if weights else []
+                weights[t : t + 1] = [0.0] if weights else []
         layers += [replace(layer, bottom=tuple(bottom), loss_weight=tuple(weights)), *splits]
     return replace(spec, layers=tuple(layers))
 

@@ -1,4 +1,5 @@
 """From a document with variables, repeats, templates and includes to a flat list of layers, each with its address."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,12 +10,13 @@ from typing import Any
 from ..errors import ConfigError
 from ..params import did_you_mean
 from ..yamlfile import Located, Problems, load
-from .legacy import legacy_input, listed
-from .variables import Outside, substitute, unwrap
+from .legacy import legacy_input
+from .prefix import prefixed
+from .variables import Outside, substitute
 
-FILE_KEYS = ("name", "layers", "layer", "vars", "defaults", "include", "import", "freeze", "force_backward",
-             "debug_info", "input", "input_shape", "input_dim", "net", "solver")
-WHOLE_NET = ("freeze", "force_backward", "debug_info")      # cannot stand in an included file
+WHOLE_NET = ("freeze", "force_backward", "debug_info")  # cannot stand in an included file
+LEGACY = ("input", "input_shape", "input_dim")
+FILE_KEYS = ("name", "layers", "layer", "vars", "defaults", "include", "import", "net", "solver", *WHOLE_NET, *LEGACY)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Expansion:
     def __init__(self, problems: Problems):
         self.problems = problems
         self.templates: dict[str, Template] = {}
-        self.imports: dict[str, str] = {}       # Python file -> where it is named
+        self.imports: dict[str, str] = {}  # Python file -> where it is named
         self.blocks = {"template": self.template, "use": self.use, "repeat": self.repeat, "include": self.include}
 
     # -- files ---------------------------------------------------------------------------------------------------
@@ -124,8 +126,11 @@ class Expansion:
     def include(self, item: Located, scope: Scope) -> list[Entry]:
         if not self.fits(item, "include", ()):
             return []
-        return [e for file in self.names(item, "include")
-                for e in self.file(file, item.where("include"), item.path, scope)[0]]
+        return [
+            e
+            for file in self.names(item, "include")
+            for e in self.file(file, item.where("include"), item.path, scope)[0]
+        ]
 
     def repeat(self, item: Located, scope: Scope) -> list[Entry]:
         """The layers ``n`` times, the index from 0; or once for each value of a list."""
@@ -137,16 +142,22 @@ class Expansion:
             return []
         index = item.get("index", "i")
         values = range(times) if isinstance(times, int) else times
-        return [e for value in values for e in self.items(
-            item.get("layers"), replace(scope, variables={**scope.variables, index: value}), item.where("layers"))]
+        return [
+            e
+            for value in values
+            for e in self.items(
+                item.get("layers"), replace(scope, variables={**scope.variables, index: value}), item.where("layers")
+            )
+        ]
 
     def template(self, item: Located, scope: Scope) -> list[Entry]:
         """Remember a named list of layers with its arguments; one without a value must be given where it is used."""
         if self.fits(item, "template", ("args", "layers")):
             name = str(item["template"])
             if name in self.templates:
-                self.problems.add(item.where("template"), f"template {name!r} is already defined at "
-                                                          f"{self.templates[name].where}")
+                self.problems.add(
+                    item.where("template"), f"template {name!r} is already defined at {self.templates[name].where}"
+                )
             layers = item.get("layers")
             if not isinstance(layers, list):
                 self.problems.add(item.where("layers"), f"template {name!r}: layers: expected a list of layers")
@@ -168,8 +179,9 @@ class Expansion:
         given = {k: Outside.wrap(v) for k, v in item.items() if k not in ("use", "prefix")}
         for key in given:
             if key not in template.arguments:
-                self.problems.add(item.where(key), f"template {name!r} has no argument {key!r}"
-                                                   f"{did_you_mean(key, template.arguments)}")
+                self.problems.add(
+                    item.where(key), f"template {name!r} has no argument {key!r}{did_you_mean(key, template.arguments)}"
+                )
         prefix = item.get("prefix") or ""
         variables = {**template.scope.variables, "prefix": prefix}
         for key, default in template.arguments.items():
@@ -177,15 +189,21 @@ class Expansion:
                 self.problems.add(where, f"template {name!r} needs {key!r}")
             variables[key] = given[key] if key in given else substitute(default, variables, where, self.problems)
         inner = Scope(variables, template.scope.defaults, (*scope.chain, f"template {name}"))
-        return prefixed(self.items(template.body, inner, template.where), prefix)
+        made = self.items(template.body, inner, template.where)
+        return [
+            replace(e, layer=layer) for e, layer in zip(made, prefixed([e.layer for e in made], prefix), strict=True)
+        ]
 
     # -- small checks --------------------------------------------------------------------------------------------
 
     def fits(self, item: Located, block: str, others: tuple[str, ...]) -> bool:
         unknown = [key for key in item if key != block and key not in others]
         for key in unknown:
-            self.problems.add(item.where(key), f"{block}: no key {key!r}{did_you_mean(key, (block, *others))}"
-                              + (" (a layer needs a type)" if key == "name" else ""))
+            self.problems.add(
+                item.where(key),
+                f"{block}: no key {key!r}{did_you_mean(key, (block, *others))}"
+                + (" (a layer needs a type)" if key == "name" else ""),
+            )
         return not unknown
 
     def mapping(self, item: Located, key: str) -> Located:
@@ -196,8 +214,10 @@ class Expansion:
 
     def settings(self, defaults: Located, key: str) -> bool:
         if not isinstance(defaults[key], Located):
-            self.problems.add(defaults.where(key), f"defaults: {key}: expected parameters like {{stride: 2}}, "
-                                                   f"got {defaults[key]!r:.60}")
+            self.problems.add(
+                defaults.where(key),
+                f"defaults: {key}: expected parameters like {{stride: 2}}, got {defaults[key]!r:.60}",
+            )
         return isinstance(defaults[key], Located)
 
     def names(self, item: Located, key: str) -> list[str]:
@@ -239,33 +259,3 @@ def merged(below: Mapping[str, Located], above: Mapping[str, Located]) -> dict[s
             settings = Located({**old, **settings}, settings.path, settings.line, lines)
         out[kind] = settings
     return out
-
-
-def prefixed(entries: list[Entry], prefix: str) -> list[Entry]:
-    """Rename the layers of a template and the blobs they make; the caller's blobs keep their names."""
-    made: dict[str, str] = {}
-    out = []
-    for entry in entries:
-        layer = entry.layer
-        name, bottoms, tops = layer.get("name"), layer.get("bottom"), layer.get("top")
-        inside = isinstance(name, str) and not isinstance(name, Outside)
-        new: dict[str, Any] = {**layer, "name": f"{prefix}{name}"} if inside else dict(layer)
-        read = [blob for blob in listed(bottoms) if isinstance(blob, str)]
-        renamed = {blob: made[blob] for blob in read if blob in made and not isinstance(blob, Outside)}
-        if bottoms is not None:
-            new["bottom"] = each(bottoms, renamed)
-        if tops is not None:
-            mine = [blob for blob in listed(tops) if type(blob) is str and (blob in renamed or blob not in read)]
-            made.update({blob: f"{prefix}{blob}" for blob in mine})
-            new["top"] = each(tops, {blob: made[blob] for blob in mine})
-        elif inside:
-            made[str(name)] = new["name"]
-        out.append(replace(entry, layer=layer.like(unwrap(new))))
-    return out
-
-
-def each(value: Any, names: Mapping[str, str]) -> Any:
-    """One blob or a list of them, under their new names."""
-    if isinstance(value, list):
-        return [each(v, names) for v in value]
-    return names.get(value, value) if type(value) is str else value

@@ -1,4 +1,5 @@
 """``$name``, ``${name}`` and ``${arithmetic}`` in the values of a net file."""
+
 from __future__ import annotations
 
 import ast
@@ -12,8 +13,13 @@ from ..yamlfile import Located, Problems
 
 PATTERN = re.compile(r"\$\$|\$([A-Za-z_]\w*)|\$\{([^{}]*)\}")
 _OPERATIONS: dict[type, Callable[..., Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.USub: operator.neg,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.USub: operator.neg,
 }
 
 

@@ -1,4 +1,5 @@
 """Bottoms and tops: the ones the user left out, and whether all of them fit together."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -12,7 +13,7 @@ from ..spec import PHASES, LayerSpec, count_range
 from ..yamlfile import Problems
 
 Layers = tuple[LayerSpec, ...]
-Members = tuple[int, ...]       # the layers that are present in some state, by position
+Members = tuple[int, ...]  # the layers that are present in some state, by position
 MANY_STAGES = 6
 
 
@@ -50,8 +51,7 @@ def memberships(layers: Layers) -> list[Members]:
     sizes = range(len(stages) + 1) if len(stages) <= MANY_STAGES else (0, 1, len(stages))
     sets = list(chain.from_iterable(combinations(stages, size) for size in sizes))
     states = [(phase, level, names) for phase in PHASES for level in sorted(levels) for names in sets]
-    return list(dict.fromkeys(
-        tuple(i for i, layer in enumerate(layers) if layer.included(*state)) for state in states))
+    return list(dict.fromkeys(tuple(i for i, layer in enumerate(layers) if layer.included(*state)) for state in states))
 
 
 def _wants(layer: LayerSpec, side: str) -> tuple[int, int | None]:
@@ -78,8 +78,9 @@ def _default_bottom(i: int, layers: Layers, groups: list[Members], problems: Pro
     makers = {layers[j].top[0]: layers[j] for j in before if j is not None}
     if len(makers) > 1:
         choice = " or ".join(f"{blob!r} (of layer {maker.name!r})" for blob, maker in makers.items())
-        problems.add(layer.where, f"layer {layer.name!r}: the layer before it depends on the phase: name its bottom, "
-                                  f"{choice}")
+        problems.add(
+            layer.where, f"layer {layer.name!r}: the layer before it depends on the phase: name its bottom, {choice}"
+        )
     if not makers:
         problems.add(layer.where, f"layer {layer.name!r}: no layer before it makes a blob that it could read")
     return tuple(makers)[:1]
@@ -91,15 +92,20 @@ def _counts(layer: LayerSpec) -> Iterator[tuple[str, str]]:
         return
     for side, blobs in (("bottom", layer.bottom), ("top", layer.top)):
         fewest, most = _wants(layer, side)
-        missing = side == "bottom" and not blobs and not _written(layer, side) and fewest == 1   # already reported
+        missing = side == "bottom" and not blobs and not _written(layer, side) and fewest == 1  # already reported
         if not missing and (len(blobs) < fewest or (most is not None and len(blobs) > most)):
             got = f"{len(blobs)} ({', '.join(blobs)})" if blobs else "none"
             yield layer.at(side), (f"layer {layer.name!r}: {layer.type} takes {_amount(fewest, most, side)}, got {got}")
     for key, side in (("loss_weight", "top"), ("propagate_down", "bottom")):
         given, blobs = getattr(layer, key), getattr(layer, side)
         if given and len(given) != len(blobs):
-            yield layer.at(key), (f"layer {layer.name!r}: {key}: expected {_amount(len(blobs), len(blobs), 'value')}, "
-                                  f"one for each {side}, got {len(given)}")
+            yield (
+                layer.at(key),
+                (
+                    f"layer {layer.name!r}: {key}: expected {_amount(len(blobs), len(blobs), 'value')}, "
+                    f"one for each {side}, got {len(given)}"
+                ),
+            )
 
 
 def _amount(fewest: int, most: int | None, what: str) -> str:
@@ -132,19 +138,35 @@ def faults(layers: Layers, group: Members) -> Iterator[tuple[int, str, str]]:
                 overwrites.append((i, blob, makers[blob]))
             elif blob in makers:
                 other = layers[makers[blob]]
-                yield i, layer.at("top"), (f"layer {layer.name!r}: blob {blob!r} is already made by layer "
-                                           f"{other.name!r}{_there(other)}")
+                yield (
+                    i,
+                    layer.at("top"),
+                    (f"layer {layer.name!r}: blob {blob!r} is already made by layer {other.name!r}{_there(other)}"),
+                )
             makers[blob] = i
     for i, blob, maker in overwrites:
         others = [layers[j].name for j in readers[blob, maker] if j != i] or [
-            layers[maker].name for weight in layers[maker].loss_weight if weight]
+            layers[maker].name for weight in layers[maker].loss_weight if weight
+        ]
         if others:
-            yield i, layers[i].at("top"), (f"layer {layers[i].name!r} overwrites blob {blob!r}, which layer "
-                                           f"{others[0]!r} needs too; give its top a name of its own")
+            yield (
+                i,
+                layers[i].at("top"),
+                (
+                    f"layer {layers[i].name!r} overwrites blob {blob!r}, which layer "
+                    f"{others[0]!r} needs too; give its top a name of its own"
+                ),
+            )
         known = REGISTRY.get(layers[i].type)
         if known and not (known.inplace or known.shares):
-            yield i, layers[i].at("top"), (f"layer {layers[i].name!r}: {layers[i].type} cannot run in place on blob "
-                                           f"{blob!r}; give its top a name of its own")
+            yield (
+                i,
+                layers[i].at("top"),
+                (
+                    f"layer {layers[i].name!r}: {layers[i].type} cannot run in place on blob "
+                    f"{blob!r}; give its top a name of its own"
+                ),
+            )
 
 
 def _there(layer: LayerSpec) -> str:
