@@ -103,6 +103,14 @@ def test_mnist_is_read_from_files_and_from_a_package(fake, tmp_path, form):
     assert label.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_an_idx_file_has_its_magic_number_and_its_size():
+    whole = idx(np.zeros((2, 3), "uint8"))
+    assert convert.idx(whole).shape == (2, 3)
+    for broken in (b"", whole[:3], whole[:7], whole[:-1], whole + b"\0", b"\0\0\x0d" + whole[3:]):
+        with pytest.raises(DataError, match=r"not (a whole|an) idx file"):
+            convert.idx(broken)
+
+
 def test_letters_are_split_as_their_authors_did(fake, tmp_path):
     files = fake("letters", {"letter-recognition.data": letters_text()})
     (tmp_path / "letter-recognition.data").write_bytes(files["letter-recognition.data"])

@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 import h5py
@@ -45,8 +46,11 @@ def idx(raw: bytes) -> np.ndarray:
     """An array of bytes in the format of MNIST: a magic number, the extents (big-endian), the values."""
     if raw[:3] != b"\0\0\x08":
         raise DataError(f"not an idx file of bytes: it starts with {raw[:4]!r}, expected b'\\x00\\x00\\x08...'")
-    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    header = 4 + 4 * int.from_bytes(raw[3:4], "big")
+    shape = [int.from_bytes(raw[at : at + 4], "big") for at in range(4, header, 4)]
+    if len(raw) != header + prod(shape):
+        raise DataError(f"not a whole idx file: {len(raw)} bytes, expected {header + prod(shape)} for shape {shape}")
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def letters(files: Mapping[str, bytes]) -> Split:
@@ -67,6 +71,8 @@ def write(folder: Path, names: Sequence[str], split: Split, attributes: Mapping[
                     file.attrs.update(attributes)
                     _dataset(file, "data", data)
                     _dataset(file, "label", label)
+                with open(Path(work, name), "rb") as written:
+                    os.fsync(written.fileno())
             for name in names:
                 os.replace(Path(work, name), folder / name)
     except OSError as error:

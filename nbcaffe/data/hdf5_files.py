@@ -41,8 +41,8 @@ class DataFile:
             raise DataError(f"{self.path}: dataset '{top}' has changed since it was opened: row {hi - 1} is gone")
         finite = values.dtype.kind != "f" or bool(np.isfinite(values).all())
         if not finite:
-            bad = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            row = lo + int(np.argmin(bad))
+            sound = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            row = lo + int(np.argmin(sound))
             kind = "a NaN" if np.isnan(values[row - lo]).any() else "an infinity"
             raise DataError(f"{self.path}: dataset '{top}', row {row} holds {kind}; remove or mend the sample")
         return values
