@@ -6,7 +6,7 @@ from nbcaffe.layer import REGISTRY
 from nbcaffe.params import Bool, Choice, Filler, Float, Int, Ints, Shapes, Str
 
 
-def stub(name, group, num_bottom=1, num_top=1, *, loss=False, inplace=False, needs=(), shares="", **params):
+def stub(name, group, num_bottom=1, num_top=1, /, *, loss=False, inplace=False, needs=(), shares="", **params):
     """What passes look at: the declarations of a layer class."""
     for key, param in params.items():
         param.name = key

@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 
+import h5py
 import pytest
-from stub_layers import stub_types  # noqa: F401
+from stub_layers import stub, stub_types  # noqa: F401
 
 from nbcaffe.errors import ConfigError
 from nbcaffe.layer import REGISTRY, Layer
 from nbcaffe.netfile import read_net
+from nbcaffe.params import Param
 from nbcaffe.passes.expand import expand
 from nbcaffe.passes.inplace import plan_inplace
 from nbcaffe.passes.phase import filter_phase
@@ -121,6 +123,32 @@ def test_splits_run_twice_change_nothing_more(truth):
 def test_a_net_with_splits_is_still_text(truth):
     spec = insert_splits(read_net(truth["splits"]["net_json"]))
     assert read_net(expand(spec)) == spec
+
+
+def any_type(layer):
+    """A stub that takes the blobs and parameters of this layer of a golden net."""
+    groups = {key: value for key, value in layer.items() if key.endswith("_param")}
+    params = {name: Param(None, group=key) for key, value in groups.items() for name in value}
+    loss = layer["type"].endswith("Loss")
+    return stub(layer["type"], "", (0, None), (0, None), inplace=True, loss=loss, **params)
+
+
+def test_whole_nets_become_the_layers_that_caffe_runs(golden, monkeypatch):
+    if not (golden / "nets.h5").is_file():
+        pytest.skip(f"{golden} holds no nets.h5")
+    with h5py.File(golden / "nets.h5") as file:
+        cases = {name: dict(group.attrs) for name, group in file.items()}
+    for case, attrs in cases.items():
+        wanted = json.loads(attrs["net_json"])
+        for layer in wanted["layer"]:
+            known = REGISTRY.get(layer["type"])
+            kind = any_type(layer)
+            kind.params = {**(known.params if known else {}), **kind.params}
+            monkeypatch.setitem(REGISTRY, layer["type"], kind)
+        spec = insert_splits(share_params(filter_phase(read_net(wanted), attrs["phase"])))
+        assert [layer.name for layer in spec.layers] == json.loads(attrs["layer_names"]), case
+        weights = {b: w for layer in spec.layers for b, w in zip(layer.top, layer.loss_weights(), strict=True) if w}
+        assert weights == pytest.approx({b: w for b, w in json.loads(attrs["loss_weights"]).items() if w}), case
 
 
 # -- shared weights ------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def _default_top(layer: LayerSpec) -> tuple[str, ...]:
 def _default_bottom(i: int, layers: Layers, groups: list[Members], problems: Problems) -> tuple[str, ...]:
     """The first top of the layer before it, which must be the same in every state."""
     layer = layers[i]
-    if _written(layer, "bottom") or _wants(layer, "bottom")[0] != 1:
+    if _written(layer, "bottom") or layer.type not in REGISTRY or _wants(layer, "bottom")[0] != 1:
         return layer.bottom
     before = [next((j for j in reversed(group) if j < i and layers[j].top), None) for group in groups if i in group]
     makers = {layers[j].top[0]: layers[j] for j in before if j is not None}
