@@ -89,7 +89,8 @@ def weights(graph: Graph, node: Node) -> None:
     spec, layer = node.spec, node.layer
     if len(spec.param) > len(layer.weights):
         layer.fail(f"{len(spec.param)} param entries for {len(layer.weights)} weights")
-    for weight, param in zip(layer.weights, spec.param, strict=False):
+    for index, weight in enumerate(layer.weights):
+        param = spec.param_spec(index)
         weight.lr_mult, weight.decay_mult = param.lr_mult, param.decay_mult
         if not param.name:
             continue

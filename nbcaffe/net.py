@@ -18,6 +18,7 @@ from .netfile import read_net
 from .passes.expand import expand
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
+from .passes.sharing import share_params
 from .passes.splits import insert_splits
 from .spec import NetSpec
 from .weights import load_weights, save_weights
@@ -70,7 +71,7 @@ class Net:
         whole = net if isinstance(net, NetSpec) else read_net(net, overrides=tuple(overrides))
         selected = filter_phase(whole, phase, level, tuple(stages))
         check_bottoms(selected)
-        self.spec = insert_splits(selected)
+        self.spec = insert_splits(share_params(selected))
         self.name, self.phase, self.seed, self.dtype = whole.name, phase, seed, np.dtype(dtype)
         self.text = expand(selected)
         self.device = get_device(device) if isinstance(device, str) else device

@@ -58,6 +58,17 @@ layers:
     assert filter_phase(spec, "TRAIN").layer("ip").bottom == ("data",)
 
 
+def test_a_filtered_net_is_text_that_reads_back_equal():
+    spec = net(
+        "{name: a, type: InnerProduct, bottom: data, num_output: 2}",
+        "{name: aux, type: InnerProduct, bottom: data, num_output: 2, include: {phase: TRAIN}}",
+    )
+    spec = read_net("freeze: [aux, a]\n" + expand(spec))
+    for phase in ("TRAIN", "TEST"):
+        filtered = filter_phase(spec, phase)
+        assert read_net(expand(filtered)) == filtered
+
+
 # -- splits --------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from ..spec import NetSpec
 from .wiring import check_wiring
@@ -14,4 +15,5 @@ def filter_phase(spec: NetSpec, phase: str, level: int = 0, stages: Iterable[str
     stages = tuple(stages)
     layers = tuple(layer for layer in spec.layers if layer.included(phase, level, stages))
     check_wiring(layers, f" in phase {phase}")
-    return replace(spec, layers=layers)
+    freeze = tuple(name for name in spec.freeze if any(fnmatchcase(layer.name, name) for layer in layers))
+    return replace(spec, layers=layers, freeze=freeze)
