@@ -130,16 +130,15 @@ def attach(owner: Any, arena: Any, at: int) -> None:
 
 
 def overwritten(plan: Plan) -> dict[str, str]:
-    """Blobs that cannot be read after a pass, and which layer's top took their memory."""
+    """Blobs that cannot be read after a pass, and what took their memory."""
     found = {}
     for node in plan.graph.nodes:
         for blob in node.top:
             storage = plan.data[id(blob)]
-            last = storage.blobs[-1][0]
+            if node.inplace and blob is node.top[0]:
+                found.update({b.name: f"layer {node.spec.name!r}" for b, _ in storage.blobs if b is not blob})
             if (0, plan.end) not in storage.spans:
-                found[blob.name] = "a later layer" if last is blob else f"{last.name!r}"
-            elif last is not blob and not node.layer.shares:
-                found[blob.name] = f"{last.name!r}"
+                found[blob.name] = "a later layer"
     return found
 
 

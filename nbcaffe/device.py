@@ -62,7 +62,7 @@ class Cuda:
         return cuda.to_device(np.zeros(shape, dtype))
 
     def upload(self, target: Any, values: Any) -> None:
-        host = np.ascontiguousarray(np.broadcast_to(np.asarray(values, target.dtype), target.shape))
+        host = np.array(np.broadcast_to(values, target.shape), target.dtype, order="C")  # a copy: no stride is 0
         target.copy_to_device(host)
 
     def download(self, array: Any) -> np.ndarray:

@@ -176,6 +176,11 @@ def cuda_loop(name: str, ndim: int, args: list[str], team: bool) -> str:
     return out
 
 
+def own_names(source: Source, ndim: int) -> list[str]:
+    """Names for a loop's arguments: the author's could be those of its counters."""
+    return [f"a{k}" for k in range(len(source.args) - ndim)]
+
+
 def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> ModuleType:
     def decorate(exact: bool) -> str:
         # exact functions (our exp, log, tanh) keep their order of operations; contraction only makes them closer
@@ -185,11 +190,12 @@ def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> Modul
     module = Module(CPU, dtype, decorate)
     name = module.add(source, arrays)
     head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
-    return module.load(name, head, cpu_loop(name, ndim, source.args[ndim:]))
+    return module.load(name, head, cpu_loop(name, ndim, own_names(source, ndim)))
 
 
 def cuda_module(source: Source, ndim: int, dtype: str, arrays: set[str], *, team: bool, simulated: bool) -> ModuleType:
     module = Module(CUDA, dtype, lambda exact: "" if simulated else "@cuda.jit(device=True)\n")
     name = module.add(source, arrays)
     head = (SIM_HEAD if simulated else CUDA_HEAD).format(dtype=dtype)
-    return module.load(f"{name}_{'sim' if simulated else 'cuda'}", head, cuda_loop(name, ndim, source.args[ndim:], team))
+    stem, loop = f"{name}_{'sim' if simulated else 'cuda'}", cuda_loop(name, ndim, own_names(source, ndim), team)
+    return module.load(stem, head, loop)

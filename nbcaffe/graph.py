@@ -55,9 +55,7 @@ def add(graph: Graph, spec: LayerSpec, phase: str, seed: int, inplace: bool) -> 
     layer.key = rng.key(seed, spec.name)
     layer.num_tops, layer.top_names = len(spec.top), spec.top
     node = Node(spec, layer, [graph.blobs[b] for b in spec.bottom], inplace=inplace)
-    default = 1.0 if cls.loss else 0.0
-    given = list(spec.loss_weight)
-    node.loss_weight = given + [default if i == 0 and not given else 0.0 for i in range(len(given), len(spec.top))]
+    node.loss_weight = list(spec.loss_weights())
     graph.nodes.append(node)
     return node
 

@@ -19,6 +19,7 @@ from .passes.expand import expand
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
 from .passes.sharing import share_params
+from .passes.sharing import share_params
 from .passes.splits import insert_splits
 from .spec import NetSpec
 from .weights import load_weights, save_weights
@@ -69,7 +70,7 @@ class Net:
         if phase not in (TRAIN, TEST) or memory not in ("keep", "plan"):
             raise ConfigError(f"expected phase TRAIN or TEST and memory keep or plan, got {phase!r} and {memory!r}")
         whole = net if isinstance(net, NetSpec) else read_net(net, overrides=tuple(overrides))
-        selected = filter_phase(whole, phase, level, tuple(stages))
+        selected = share_params(filter_phase(whole, phase, level, tuple(stages)))
         check_bottoms(selected)
         self.spec = insert_splits(share_params(selected))
         self.name, self.phase, self.seed, self.dtype = whole.name, phase, seed, np.dtype(dtype)

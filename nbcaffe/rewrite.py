@@ -6,6 +6,7 @@ is called comes along.  Positions stay the author's, so tracebacks, profilers an
 """
 
 import ast
+import copy
 import inspect
 import math
 import textwrap
@@ -83,7 +84,7 @@ class Rewrite(ast.NodeTransformer):
         self.used: dict[str, Any] = {}  # names of the outside world that the rewritten body needs
 
     def run(self) -> ast.FunctionDef:
-        old = self.source.tree
+        old = copy.deepcopy(self.source.tree)  # the next target starts from the author's text
         body = old.body[1:] if ast.get_docstring(old) else old.body
         body = [self.visit(node) for node in body] or [ast.copy_location(ast.Pass(), old)]
         args = ast.arguments([], [ast.copy_location(ast.arg(a), old) for a in self.source.args], None, [], [], None, [])

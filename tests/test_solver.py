@@ -10,6 +10,7 @@ import pytest
 
 from nbcaffe.device import get_device
 from nbcaffe.errors import ConfigError, NbcaffeError, NumericError
+from nbcaffe.layer import REGISTRY
 from nbcaffe.params import invalid_values
 from nbcaffe.solver.loop import Solver
 from nbcaffe.solver.policies import POLICIES, rate
@@ -193,6 +194,45 @@ def multipliers(group, blob):
         return 0.0, 0.0
     param = dict(enumerate(spec.get("param", []))).get(int(index), {})
     return param.get("lr_mult", 1.0), param.get("decay_mult", 1.0)
+
+
+def trajectories(golden):
+    """SGD runs of Caffe whose layers all are there."""
+    for name, group, given in cases(golden):
+        net = json.loads(group.attrs["net_json"])
+        if given.get("type", "SGD") in UPDATES and {layer["type"] for layer in net["layer"]} <= set(REGISTRY):
+            yield name, group, given, net
+
+
+def test_whole_runs_follow_those_of_caffe(golden, tmp_path):
+    seen = []
+    for name, group, given, net in trajectories(golden):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            for key in {"data", "label"} & set(group):
+                file[key] = group[key][()]
+        for layer in net["layer"]:
+            if layer["type"] == "HDF5Data":
+                layer["hdf5_data_param"]["source"] = str(tmp_path / f"{name}.h5")
+        one = Solver({**given, "net_param": {"name": name, "layers": net["layer"]}, "display": 1})
+        follow(name, group, one)
+        seen.append(name)
+    assert len(seen) >= 10, seen
+
+
+def follow(name, group, one):
+    """Start from Caffe's weights; losses and weights must stay beside its own."""
+    for layer, blobs in group["init"].items():
+        for index, values in blobs.items():
+            one.net.device.upload(one.net.params[layer][int(index)].data, values[()])
+    found = watch(one)
+    one.step(20)
+    losses = [entry["loss"] for entry in found]
+    np.testing.assert_allclose(losses, group["loss"][()].mean(axis=1), rtol=1e-4, err_msg=name)
+    for layer, blobs in group["iter/20"].items():
+        for index, values in blobs.items():
+            got = one.net.device.download(one.net.params[layer][int(index)].data)
+            limit = 1e-4 * np.abs(values[()]).max()
+            np.testing.assert_allclose(got, values[()], atol=limit, rtol=0, err_msg=f"{name}: {layer}/{index}")
 
 
 def an_update(gradient, **settings):

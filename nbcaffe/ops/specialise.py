@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import sys
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,8 @@ from ..cache import store
 from ..errors import KernelError
 from ..kernel import launch
 
+ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package
+
 
 def specialise(template: str, **constants: int) -> ModuleType:
     """The module ``nbcaffe.ops.tiles.<template>`` with other constants: ``specialise("product", MR=13, NV=2)``."""
@@ -29,18 +32,21 @@ def specialise(template: str, **constants: int) -> ModuleType:
 
 @cache
 def _specialised(template: str, constants: tuple[tuple[str, int], ...]) -> ModuleType:
-    path = Path(__file__).parent / "tiles" / f"{template}.py"
+    path = Path(__file__).resolve().parent / "tiles" / f"{template}.py"
     text = substitute(path.read_text(encoding="utf-8"), dict(constants), str(path))
-    text += f"\n# {template} {constants}, from sources {fingerprint(path)}, numba {numba.__version__}\n"
+    text += (
+        f"\n# {__package__}.tiles.{template} {constants}, from sources {fingerprint(path)}, numba {numba.__version__}\n"
+    )
     return load(store(template, text))
 
 
 def load(path: Path) -> ModuleType:
-    """Import a file under its own name, known to ``sys.modules`` before its kernels ask for it."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """Import a file as a sibling of its template, known to ``sys.modules`` before its kernels ask for it."""
+    name = f"{__package__}.tiles.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -63,7 +69,7 @@ def substitute(text: str, constants: dict[str, int], where: str) -> str:
     return "".join(lines)
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, root: Path = ROOT) -> str:
     """A hash of the module's source and that of every nbcaffe module it imports, directly or not."""
     seen: dict[str, str] = {}
     waiting = [path]
@@ -71,19 +77,25 @@ def fingerprint(path: Path) -> str:
         file = waiting.pop()
         if str(file) not in seen:
             seen[str(file)] = text = file.read_text(encoding="utf-8")
-            waiting += imported(text)
+            waiting += imported(file, text, root)
     digest = hashlib.sha256()
     for _, text in sorted(seen.items()):
         digest.update(text.encode())
     return digest.hexdigest()[:20]
 
 
-def imported(text: str) -> list[Path]:
-    """The files of the nbcaffe modules that a module imports (templates import by absolute name)."""
-    root = Path(__file__).parents[1]
-    names = [n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom) and n.module]
-    inside = [name.split(".")[1:] for name in names if name.startswith("nbcaffe.")]
-    return [root.joinpath(*parts).with_suffix(".py") for parts in inside]
+def imported(file: Path, text: str, root: Path) -> list[Path]:
+    """The files of the nbcaffe modules that a module imports."""
+    found = set()
+    package = ".".join(file.relative_to(root).parent.parts)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    paths = [root.joinpath(*name.split(".")).with_suffix(".py") for name in found if name.startswith("nbcaffe.")]
+    return [path for path in paths if path.is_file()]
 
 
 def issue(kernel: Any, *args: Any) -> None:

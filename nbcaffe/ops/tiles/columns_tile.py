@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from nbcaffe.ops.simd import machine_code, vouter, vput, vzeros
+from ..simd import machine_code, vouter, vput, vzeros
 
 MR, NV = 13, 2  # taps, vectors of output pixels
 

@@ -7,8 +7,8 @@ gathers its share.
 
 from numba import njit, prange
 
-from nbcaffe.ops.simd import addr, invoke
-from nbcaffe.ops.tiles.common import copy_rows
+from ..simd import addr, invoke
+from .copies import copy_rows
 
 
 @njit(cache=True, parallel=True)

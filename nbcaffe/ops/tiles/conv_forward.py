@@ -6,8 +6,8 @@ channel][ky][kx][lane]``.  A group is an image with its own weights.
 
 from numba import njit, prange
 
-from nbcaffe.ops.simd import addr, invoke
-from nbcaffe.ops.tiles.common import pad_image
+from ..simd import addr, invoke
+from .copies import pad_image
 
 
 @njit(cache=True, parallel=True)

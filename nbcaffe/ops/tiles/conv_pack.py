@@ -2,8 +2,8 @@
 
 from numba import njit, prange
 
-from nbcaffe.ops.simd import addr, lanes, vldm, vst, vzero
-from nbcaffe.ops.tiles.common import turn
+from ..simd import addr, lanes, vldm, vst, vzero
+from .copies import turn
 
 
 @njit(cache=True, parallel=True)

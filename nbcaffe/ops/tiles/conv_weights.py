@@ -9,8 +9,8 @@ number of threads.
 
 from numba import njit, prange
 
-from nbcaffe.ops.simd import addr, invoke, lanes, vadd, vadd_rows, vcolumns, vld, vldm, vrows, vst, vstm, vzero
-from nbcaffe.ops.tiles.common import add_columns, pad_image, turn
+from ..simd import addr, invoke, lanes, vadd, vadd_rows, vcolumns, vld, vldm, vrows, vst, vstm, vzero
+from .copies import add_columns, pad_image, turn
 
 
 @njit(cache=True, parallel=True)

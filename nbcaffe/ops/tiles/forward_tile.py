@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from nbcaffe.ops.simd import lanes, machine_code, vouter, vput_columns, vrows
+from ..simd import lanes, machine_code, vouter, vput_columns, vrows
 
 MR, NV = 12, 2  # pixels, vectors of output channels
 KW, S = 5, 1  # width of the kernel, step between pixels of a row

@@ -1,6 +1,6 @@
 """Convolution, gradient of the data: each pixel of an input plane gathers what the windows over it hold for it."""
 
-from nbcaffe.ops.simd import lanes, machine_code, vadd, vldm, vscatter, vstm, vzero
+from ..simd import lanes, machine_code, vadd, vldm, vscatter, vstm, vzero
 
 KX = 5  # taps of a row that see the same input pixel: kernel_w / stride_w, rounded up
 

@@ -6,8 +6,8 @@ threads; b as ``[k][lane]``, a panel at a time, by the thread that uses it.  a a
 
 from numba import njit, prange
 
-from nbcaffe.ops.simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
-from nbcaffe.ops.tiles.common import copy_rows, turn
+from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
+from .copies import copy_rows, turn
 
 LONGEST = 512  # length of the sums taken at a time: so much of a panel of b stays in the cache
 

@@ -1,6 +1,6 @@
 """Matrix product: MR rows times ``16 * NV`` columns."""
 
-from nbcaffe.ops.simd import machine_code, vouter, vput, vrows
+from ..simd import machine_code, vouter, vput, vrows
 
 MR, NV = 13, 2  # rows, vectors of columns
 

@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from nbcaffe.ops.simd import machine_code, vouter, vput, vrows, vzeros
+from ..simd import machine_code, vouter, vput, vrows, vzeros
 
 MR, NV = 5, 4  # weights, vectors of output channels
 TAPS = 1  # 1: the weights of a tile are taps of one kernel row; 0: the same tap of MR channels

@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from nbcaffe.ops.simd import lanes, vadd, vld, vldm, vst, vturn, vzero
+from ..simd import lanes, vadd, vld, vldm, vst, vturn, vzero
 
 
 @njit

@@ -1,0 +1,147 @@
+"""Layers without bottoms: where a net's numbers come from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import rng
+from ..blob import Blob
+from ..data.hdf5 import HDF5Source
+from ..data.memory import MemorySource
+from ..device import get_device
+from ..fillers import fill
+from ..kernel import launch
+from ..layer import Layer
+from ..params import Bool, Filler, FillerSpec, Float, Int, Ints, Shapes, Str
+
+
+class Fillers(Filler):
+    """A filler, or one for each top: caffe.proto's repeated FillerParameter."""
+
+    kind = "a filler or a list of fillers"
+    wrong = ("no_such_filler", 3, {"type": "gaussian", "no_such_key": 1}, ["no_such_filler"])
+
+    def convert(self, value: Any) -> Any:
+        items = value if isinstance(value, list | tuple) else (value,)
+        return tuple(super(Fillers, self).convert(item) for item in items)
+
+
+class Source(Layer, abstract=True):
+    """Tops that come from the host; a source object reads them, once each pass."""
+
+    num_bottom = 0
+    differentiable = ()
+    backward_needs = frozenset()
+    bottom_shapes = ()
+    source: Any = None
+    top_names: Sequence[str] = ()
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        launch(self.read, top)
+
+    def read(self, top: Sequence[Blob]) -> None:
+        """Read a batch into host memory and hand it to the target."""
+        device = get_device(self.target)
+        arrays = [device.download(blob.data) for blob in top]
+        self.source.read(arrays)
+        if self.target != "cpu":
+            for blob, array in zip(top, arrays, strict=True):
+                device.upload(blob.data, array)
+
+
+class Input(Layer):
+    """Tops that the user fills: ``net.blobs["data"].data[...] = ...``.  One shape for all tops, or one for each."""
+
+    shape = Shapes(doc="shape of each top")
+    num_bottom = 0
+    num_top = (1, None)
+    differentiable = ()
+    backward_needs = frozenset()
+    bottom_shapes = ()
+    examples = ({"shape": [2, 3]},)
+
+    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        if len(self.shape) not in (1, self.num_tops):
+            self.fail(f"needs one shape, or one for each of its {self.num_tops} tops, got {len(self.shape)}")
+        return list(self.shape) * (self.num_tops if len(self.shape) == 1 else 1)
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        pass  # the user fills the tops
+
+
+class DummyData(Source):
+    """Tops from fillers, for trying a net without data: the same constants or fresh random values in every pass."""
+
+    data_filler = Fillers((), doc="one filler for all tops, or one for each; constant 0 if not given")
+    shape = Shapes((), doc="one shape for all tops, or one for each")
+    num = Ints((), ge=0, doc="old form of shape: the first axis; channels, height and width follow")
+    channels = Ints((), ge=0, doc="old form of shape")
+    height = Ints((), ge=0, doc="old form of shape")
+    width = Ints((), ge=0, doc="old form of shape")
+    num_top = (1, None)
+    examples = ({"shape": [2, 3], "data_filler": {"type": "constant", "value": 1.5}}, {"shape": [2], "data_filler": "gaussian"})
+
+    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        old = (self.num, self.channels, self.height, self.width)
+        if bool(self.shape) == any(old) or len({len(axis) for axis in old}) > 1:
+            self.fail("needs shape, or num, channels, height and width with as many values each, and not both")
+        shapes = self.shape or tuple(zip(*old, strict=True))
+        fillers = self.data_filler or (FillerSpec(),)
+        for name, given in (("shape", shapes), ("data_filler", fillers)):
+            if len(given) not in (1, self.num_tops):
+                self.fail(f"needs one {name}, or one for each of its {self.num_tops} tops, got {len(given)}")
+        self.fillers = list(fillers) * (self.num_tops if len(fillers) == 1 else 1)
+        return list(shapes) * (self.num_tops if len(shapes) == 1 else 1)
+
+    def read(self, top: Sequence[Blob]) -> None:
+        device = get_device(self.target)
+        now = int(device.download(self.clock)[0])
+        for index, (blob, filler) in enumerate(zip(top, self.fillers, strict=True)):
+            device.upload(blob.data, fill(filler, blob.shape, rng.key(self.key, index, now)))
+
+
+class HDF5Data(Source):
+    """Batches of datasets in HDF5 files, each top from the dataset of its name.
+
+    ``source`` is an HDF5 file or a text file that lists several, one a line; batches run across file boundaries and
+    start again at the end.  Only the rows that are needed are read.  Relative paths start at the net's folder, then at
+    the working directory.
+    """
+
+    source = Str(doc="an HDF5 file, or a text file with one a line")  # type: ignore[assignment]
+    batch_size = Int(ge=1, doc="samples in a batch")
+    shuffle = Bool(False, doc="a fresh order in each epoch, from the seed")
+    scale = Float(1.0, doc="factor for the first top, so that pictures can be stored as bytes (ours, not Caffe's)")
+    num_top = (1, None)
+    examples = ()
+
+    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        if not isinstance(self.source, HDF5Source):
+            folder = Path(self.where.rpartition(":")[0]).parent if self.where else None
+            names = self.top_names or ("data", "label")[: self.num_tops]
+            self.source = HDF5Source(
+                self.source, self.batch_size, names, self.shuffle, self.key, scale=self.scale, folder=folder
+            )
+        return list(self.source.shapes)
+
+
+class MemoryData(Source):
+    """Batches of arrays that the user hands over with ``net.set_input_arrays(data, labels)``, in their order."""
+
+    batch_size = Int(ge=1, doc="samples in a batch")
+    channels = Int(ge=1, doc="channels of a sample")
+    height = Int(ge=1, doc="height of a sample")
+    width = Int(ge=1, doc="width of a sample")
+    num_top = 2
+    examples = ()
+
+    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        if self.source is None:
+            self.source = MemorySource(self.batch_size, (self.channels, self.height, self.width))
+        return list(self.source.shapes)
+
+    def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Use these samples from the next pass on."""
+        self.source.set_arrays(data, labels)

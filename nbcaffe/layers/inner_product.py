@@ -1,0 +1,64 @@
+"""The fully connected layer."""
+
+from collections.abc import Sequence
+from math import prod
+
+from ..blob import Blob
+from ..layer import Layer
+from ..ops.choose import ENGINES, product
+from ..ops.plain import bias_gradient, flat
+from ..ops.shapes import ProductShape
+from ..params import Bool, Choice, Filler, Int
+
+
+class InnerProduct(Layer):
+    """Every output is a weighted sum of every input: ``y = x w^T + b``.
+
+    The axes from ``axis`` on are one vector, those before it count vectors: (N, C, H, W) gives (N, num_output).
+    Weights are (num_output, inputs), with ``transpose`` (inputs, num_output).
+    """
+
+    num_output = Int(ge=1, doc="number of outputs")
+    bias_term = Bool(True, doc="add a learned bias to each output")
+    weight_filler = Filler("constant", doc="how the weights start")
+    bias_filler = Filler("constant", doc="how the bias starts")
+    axis = Int(1, doc="first axis of the input vector; negative counts from the end")
+    transpose = Bool(False, doc="keep the weights as (inputs, num_output)")
+    engine = Choice(*ENGINES, doc="who computes it; DEFAULT takes the fastest that can")
+
+    backward_needs = frozenset({"bottom"})
+    bottom_shapes = ((3, 2, 4),)
+    examples = (
+        {"num_output": 5, "weight_filler": "xavier"},
+        {"num_output": 3, "axis": -1, "transpose": True, "weight_filler": "xavier"},
+        {"num_output": 3, "bias_term": False, "weight_filler": "xavier"},
+    )
+
+    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
+        shape, axes = bottom[0].shape, len(bottom[0].shape)
+        axis = self.axis + axes if self.axis < 0 else self.axis
+        if not 0 <= axis < axes:
+            self.fail(f"axis {self.axis} is none of the {axes} axes of the bottom, {shape}")
+        self.shape = ProductShape(prod(shape[:axis]), prod(shape[axis:]), self.num_output, self.transpose)
+        asked = vars(self).setdefault("asked_engine", self.engine)
+        self.w = self.weight(self.shape.weight_shape, self.weight_filler)
+        self.b = self.weight((self.num_output,), self.bias_filler) if self.bias_term else None
+        owner = f"{self.where + ': ' if self.where else ''}layer {self.name!r}"
+        self.engine, self.op = product(self.shape, self.buffer, self.dtype, self.target, asked, owner)
+        return [(*shape[:axis], self.num_output)]
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        s, bias = self.shape, self.b.data if self.b else None
+        x, y = bottom[0].data.reshape(s.rows, s.inner), top[0].data.reshape(s.rows, s.cols)
+        self.op.forward(x, self.w.data, bias, y)
+
+    def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        s, wanted = self.shape, self.param_propagate
+        bias = self.b.diff if self.b and wanted[1] else None
+        dy = top[0].diff.reshape(s.rows, s.cols)
+        if wanted[0]:
+            self.op.backward_weights(bottom[0].data.reshape(s.rows, s.inner), dy, self.w.diff, bias)
+        elif bias is not None:
+            bias_gradient[s.cols](dy.reshape(s.rows, s.cols, 1), flat(bias))
+        if self.propagate_down[0]:
+            self.op.backward_data(dy, self.w.data, bottom[0].diff.reshape(s.rows, s.inner))

@@ -1,0 +1,1 @@
+"""Convolution and matrix products behind engines: what a layer asks for, and who can do it where."""
