@@ -19,11 +19,14 @@ from nbcaffe.ops.aligned import aligned_zeros
 from nbcaffe.ops.shapes import ProductShape
 from nbcaffe.ops.specialise import specialise
 from types import SimpleNamespace
-engine = DirectProduct(ProductShape(3, 5, 7), lambda shape, dtype="float32": SimpleNamespace(data=aligned_zeros(shape, dtype)))
+def buffer(shape, dtype="float32"):
+    return SimpleNamespace(data=aligned_zeros(shape, dtype))
+engine = DirectProduct(ProductShape(3, 5, 7), buffer)
 x, w, y = np.ones((3, 5), np.float32), np.ones((7, 5), np.float32), aligned_zeros((3, 7))
 engine.forward(x, w, None, y)
 stats = specialise("product").product.stats
-print(y[0, 0], sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), specialise("product_tile", MR=4, NV=4).tile.cache_hits)
+tile = specialise("product_tile", MR=4, NV=4).tile
+print(y[0, 0], sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), tile.cache_hits)
 """
 
 
