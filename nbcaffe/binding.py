@@ -32,7 +32,7 @@ class Storage:
 
 
 class Plan:
-    """When each blob's data and diff, and each buffer, must be there.  Forward of node i is at i, backward at 2n-1-i."""
+    """When each blob's data and diff, and each buffer, must be there: forward of node i at i, backward at 2n-1-i."""
 
     def __init__(self, graph: Graph, itemsize: int, keep: bool):
         self.graph, self.itemsize, self.keep = graph, itemsize, keep
@@ -56,9 +56,9 @@ class Plan:
             view = bool(node.layer.shares) or (node.inplace and position == 0)
             source = id(node.bottom[0]) if view else None
             size = blob.count * self.itemsize
-            self.data[id(blob)] = self.data[source] if source else Storage(size)
-            same_diff = source and (node.layer.shares == "both" or node.inplace)
-            self.diff[id(blob)] = self.diff[source] if same_diff else Storage(size)
+            same_diff = node.layer.shares == "both" or node.inplace
+            self.data[id(blob)] = Storage(size) if source is None else self.data[source]
+            self.diff[id(blob)] = Storage(size) if source is None or not same_diff else self.diff[source]
             self.data[id(blob)].blobs.append((blob, "_data"))
             self.diff[id(blob)].blobs.append((blob, "_diff"))
         weighted = node.loss_weight[position] != 0.0
@@ -83,7 +83,8 @@ class Plan:
 
     def requests(self) -> tuple[list[Request], dict[str, Any]]:
         """What to place, and what each request is for."""
-        out, owners = [], {}
+        out: list[Request] = []
+        owners: dict[str, Any] = {}
         for kind, table in (("data", self.data), ("diff", self.diff)):
             for number, storage in enumerate({id(s): s for s in table.values()}.values()):
                 if storage.spans:
@@ -157,7 +158,7 @@ def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) 
             order.append(weight)
         rules.append((*multipliers, first, at))
     data = device.zeros(max(at, 1), dtype)
-    diff = device.zeros(max(at, 1), dtype) if gradients else None
+    diff: Any = device.zeros(max(at, 1), dtype) if gradients else None
     for weight in order:
         low, high = weight.offset, weight.offset + weight.count
         weight._data = data[low:high].reshape(weight.shape)
@@ -196,4 +197,3 @@ def fill_loss_weights(graph: Graph, device: Device) -> None:
         for blob, weight in zip(node.top, node.loss_weight, strict=True):
             if weight and blob._diff is not None:
                 device.upload(blob._diff, weight)
-

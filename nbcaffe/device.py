@@ -76,9 +76,13 @@ def get_device(name: str) -> Device:
     if name not in ("cuda", "sim"):
         raise DeviceError(f"device: expected cpu, cuda or sim, got {name!r}")
     if name == "sim" and not SIMULATED:
-        raise DeviceError("device sim: set NUMBA_ENABLE_CUDASIM=1 before Python starts, or pass --device sim to a script")
+        raise DeviceError(
+            "device sim: set NUMBA_ENABLE_CUDASIM=1 before Python starts, or pass --device sim to a script"
+        )
     if not SIMULATED and not cuda.is_available():
-        raise DeviceError("device cuda: no CUDA GPU was found; use --device cpu, or --device sim to try CUDA code slowly")
+        raise DeviceError(
+            "device cuda: no CUDA GPU was found; use --device cpu, or --device sim to try CUDA code slowly"
+        )
     return Cuda()
 
 

@@ -64,7 +64,9 @@ class Module:
 
     def add(self, source: Source, arrays: set[str], *, exact: bool = False) -> str:
         exact_types = self.dtype == "float64"
-        dialect = Dialect(self.dialect.words, self.dialect.silent, {} if exact or exact_types else self.dialect.mathematics)
+        dialect = Dialect(
+            self.dialect.words, self.dialect.silent, {} if exact or exact_types else self.dialect.mathematics
+        )
         rewrite = Rewrite(source, arrays, dialect)
         tree = rewrite.run()
         renamed = {name: self.need(rewrite, name, value) for name, value in rewrite.used.items()}
@@ -76,14 +78,16 @@ class Module:
 
     def need(self, rewrite: Rewrite, name: str, value: Any) -> str:
         """Make the outside name ``name`` known to the module; return what it is called there."""
-        if name == "real" or isinstance(value, ModuleType) and constant(value):
+        if name == "real" or (isinstance(value, ModuleType) and constant(value)):
             return name if name == "real" else str(constant(value))
         if isinstance(value, Device):
             return self.callee(name, value)
         text = constant(value)
         if text is None and value not in (int, float, min, max, abs, range, len):
             what = f"{name!r} is a {type(value).__name__}"
-            rewrite.fail(rewrite.source.tree, f"{what}; a body may use numbers, small arrays, math and @device functions")
+            rewrite.fail(
+                rewrite.source.tree, f"{what}; a body may use numbers, small arrays, math and @device functions"
+            )
         return self.name(name, text) if text is not None else name
 
     def name(self, name: str, text: str) -> str:

@@ -149,7 +149,9 @@ def share_by_name(graph: Graph, other: Graph) -> None:
             continue
         for mine, theirs in zip(node.layer.weights, source.weights, strict=False):
             if mine.shape != theirs.shape:
-                raise ShapeError(f"layer {node.layer.name!r}: weights {mine.shape} here, {theirs.shape} in the train net")
+                raise ShapeError(
+                    f"layer {node.layer.name!r}: weights {mine.shape} here, {theirs.shape} in the train net"
+                )
             mine.owner = theirs.owner
 
 

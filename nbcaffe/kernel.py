@@ -70,7 +70,7 @@ class Kernel:
         self.team = team
         self.__name__, self.__doc__ = self.source.tree.name, getattr(body, "__doc__", None)
         self._modules: dict[tuple, Any] = {}
-        self._compiled: dict[tuple, Callable] = {}
+        self._compiled: dict[tuple, Any] = {}
 
     def __getitem__(self, shape: int | tuple[int, ...]) -> Callable[..., None]:
         shape = shape if isinstance(shape, tuple) else (shape,)
@@ -96,7 +96,9 @@ class Kernel:
         return f"{self.source.file}:{self.source.tree.lineno}"
 
     def arrays(self, ndim: int, args: tuple) -> frozenset[str]:
-        return frozenset(n for n, a in zip(self.source.args[ndim:], args, strict=True) if hasattr(a, "shape") and a.shape != ())
+        return frozenset(
+            n for n, a in zip(self.source.args[ndim:], args, strict=True) if hasattr(a, "shape") and a.shape != ()
+        )
 
     def on_cpu(self, form: str, shape: tuple[int, ...], dtype: np.dtype, args: tuple) -> Callable:
         module = self.module("cpu", len(shape), dtype.name, self.arrays(len(shape), args))
@@ -113,7 +115,9 @@ class Kernel:
         try:
             dispatcher.compile(tuple(dispatcher.typeof_pyval(a) for a in args))
         except NumbaError as error:
-            raise KernelError(f"{self.where}: kernel {self.__name__!r} does not compile: {first_line(error)}") from error
+            raise KernelError(
+                f"{self.where}: kernel {self.__name__!r} does not compile: {first_line(error)}"
+            ) from error
         if not sum(dispatcher.stats.cache_hits.values()):
             for observer in _observers:
                 observer(self.__name__, time.perf_counter() - start)

@@ -53,7 +53,9 @@ class Layer:
             return
         known = REGISTRY.get(cls.__name__)
         if known and known.__module__ != cls.__module__:
-            raise TypeError(f"layer type {cls.__name__!r} is already defined in {known.__module__}; give yours another name")
+            raise TypeError(
+                f"layer type {cls.__name__!r} is already defined in {known.__module__}; give yours another name"
+            )
         cls.param_group = vars(cls).get("param_group") or snake(cls.__name__) + "_param"
         REGISTRY[cls.__name__] = cls
 
@@ -70,6 +72,7 @@ class Layer:
         self.dtype = np.dtype(np.float32)
         self.target = "cpu"
         self.num_tops = 1  # how many tops this one was given
+        self.top_names: tuple[str, ...] = ()
         self._declared = 0
 
     def plan(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
@@ -127,7 +130,13 @@ class Loss(Layer, abstract=True):
 def snake(name: str) -> str:
     """``InnerProduct`` to ``inner_product``, as caffe.proto names its messages."""
     known = {"ReLU": "relu", "PReLU": "prelu", "ELU": "elu", "TanH": "tanh", "LRN": "lrn", "MVN": "mvn", "SPP": "spp"}
-    known |= {"BNLL": "bnll", "HDF5Data": "hdf5_data", "HDF5Output": "hdf5_output", "LSTM": "recurrent", "RNN": "recurrent"}
+    known |= {
+        "BNLL": "bnll",
+        "HDF5Data": "hdf5_data",
+        "HDF5Output": "hdf5_output",
+        "LSTM": "recurrent",
+        "RNN": "recurrent",
+    }
     if name in known:
         return known[name]
     return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))

@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from . import layers  # noqa: F401  (defines the built-in types)
-from . import rng
+from . import (
+    layers,  # noqa: F401  (defines the built-in types)
+    rng,
+)
 from .binding import allocate, bind, fill_loss_weights, parameter_arenas
 from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
-from .graph import check_bottoms, share_by_name, shapes, wire
+from .graph import check_bottoms, shapes, share_by_name, wire
 from .netfile import read_net
 from .passes.expand import expand
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
-from .passes.sharing import share_params
 from .passes.sharing import share_params
 from .passes.splits import insert_splits
 from .spec import NetSpec
@@ -178,7 +179,9 @@ class Net:
                 for step in self._backward.steps[low:high]:
                     step()
         names = [*diffs, *self.inputs]
-        return {n: self.device.download(self.graph.blobs[n].diff) for n in names if self.graph.blobs[n].diff is not None}
+        return {
+            n: self.device.download(self.graph.blobs[n].diff) for n in names if self.graph.blobs[n].diff is not None
+        }
 
     def reshape(self) -> None:
         """Take over the inputs' new shapes: infer all others, plan memory and bind anew."""
@@ -243,7 +246,8 @@ class Net:
     @property
     def sources(self) -> dict[str, Any]:
         """The data sources by layer name; each has a cursor, a size and a batch size."""
-        return {n.layer.name: n.layer.source for n in self.graph.nodes if getattr(n.layer, "source", None) is not None}
+        found = {node.layer.name: getattr(node.layer, "source", None) for node in self.graph.nodes}
+        return {name: source for name, source in found.items() if source is not None}
 
     def rewind(self) -> None:
         """Start every data source from its first sample."""
@@ -254,7 +258,7 @@ class Net:
         """Plan for another batch size, as for the last, smaller batch of an exact test."""
         for node in self.graph.nodes:
             if getattr(node.layer, "source", None) is not None:
-                node.layer.batch_size = size
+                vars(node.layer)["batch_size"] = size
         self.reshape()
 
     def find_non_finite(self) -> tuple[str, str] | None:
@@ -290,5 +294,3 @@ class Net:
         if name is not None and name not in names:
             raise NbcaffeError(f"net {self.name!r} has no layer {name!r}; it has {', '.join(names)}")
         return default if name is None else names.index(name)
-
-

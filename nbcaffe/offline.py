@@ -81,7 +81,7 @@ def run(kind: str, example: dict[str, Any]) -> None:
 
 def compile_for(kernel: Kernel, ndim: int, args: tuple, compute: str) -> Resources:
     """One kernel through NVVM and ptxas."""
-    from numba import types, typeof
+    from numba import typeof, types
 
     arrays = kernel.arrays(ndim, args)
     module = kernel.module("cuda", ndim, "float32", arrays)
@@ -123,7 +123,8 @@ def main() -> int:
     for r in report(sys.argv[1:] or ["80", "90"]):
         bad += not r.clean
         flag = "" if r.clean else "  <-- "
-        print(f"sm_{r.compute} {r.kernel:28} {r.registers:3} registers, stack {r.stack}, spills {r.spills}, f64 {r.doubles}{flag}")
+        costs = f"{r.registers:3} registers, stack {r.stack}, spills {r.spills}, f64 {r.doubles}"
+        print(f"sm_{r.compute} {r.kernel:28} {costs}{flag}")
     return bad
 
 

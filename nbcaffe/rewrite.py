@@ -90,7 +90,7 @@ class Rewrite(ast.NodeTransformer):
         args = ast.arguments([], [ast.copy_location(ast.arg(a), old) for a in self.source.args], None, [], [], None, [])
         tree = ast.FunctionDef(old.name, args, body, [], None)
         if hasattr(old, "type_params"):
-            tree.type_params = []
+            vars(tree)["type_params"] = []
         return ast.fix_missing_locations(ast.copy_location(tree, old))
 
     def fail(self, node: ast.AST, message: str) -> None:
@@ -118,8 +118,10 @@ class Rewrite(ast.NodeTransformer):
         return node
 
     def unsigned(self, index: ast.expr) -> ast.expr:
-        if isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub) and isinstance(index.operand, ast.Constant):
-            self.fail(index, f"index {ast.unparse(index)} counts from the end; kernels index from 0, write shape[k] - n")
+        if ast.unparse(index).startswith("-"):
+            self.fail(
+                index, f"index {ast.unparse(index)} counts from the end; kernels count from 0: write shape[k] - n"
+            )
         if isinstance(index, ast.Constant | ast.Slice):
             return index
         return ast.copy_location(ast.Call(ast.Name("unsigned", ast.Load()), [index], []), index)

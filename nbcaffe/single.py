@@ -71,7 +71,7 @@ class Single:
             blob._data, blob._diff = zeros(blob.shape, dtype), zeros(blob.shape, dtype)
         for index, blob in enumerate(self.top):
             view = inplace and index == 0
-            source = self.bottom[0]
+            source = self.bottom[0] if self.bottom else blob
             blob._data = source._data.reshape(blob.shape) if view or self.layer.shares else zeros(blob.shape, dtype)
             same_diff = view or self.layer.shares == "both"
             blob._diff = source._diff.reshape(blob.shape) if same_diff else zeros(blob.shape, dtype)

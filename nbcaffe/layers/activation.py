@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from ..blob import Blob
@@ -19,6 +19,8 @@ class Activation(Layer, abstract=True):
     safe to run in place.
     """
 
+    f: ClassVar[Callable]
+    df: ClassVar[Callable]
     _forward: ClassVar[Kernel]
     _backward: ClassVar[Kernel]
 

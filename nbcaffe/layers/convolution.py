@@ -70,7 +70,9 @@ class Convolution(Layer):
         axes = len(bottom.shape)
         self.channel_axis = axis = self.axis + axes if self.axis < 0 else self.axis
         if not 0 <= axis < axes - 1 or axes - axis > 4:
-            self.fail(f"axis {self.axis} needs one to three spatial axes behind it, got a bottom of shape {bottom.shape}")
+            self.fail(
+                f"axis {self.axis} needs one to three spatial axes behind it, got a bottom of shape {bottom.shape}"
+            )
         num, inputs, spatial = prod(bottom.shape[:axis]), bottom.shape[axis], bottom.shape[axis + 1 :]
         if inputs % self.group or self.num_output % self.group:
             self.fail(f"group {self.group} must divide {inputs} input channels and num_output {self.num_output}")

@@ -14,18 +14,20 @@ from ..device import get_device
 from ..fillers import fill
 from ..kernel import launch
 from ..layer import Layer
-from ..params import Bool, Filler, FillerSpec, Float, Int, Ints, Shapes, Str
+from ..params import Bool, Filler, FillerSpec, Float, Int, Ints, Param, Shapes, Str
 
 
-class Fillers(Filler):
+class Fillers(Param[tuple[FillerSpec, ...]]):
     """A filler, or one for each top: caffe.proto's repeated FillerParameter."""
 
     kind = "a filler or a list of fillers"
-    wrong = ("no_such_filler", 3, {"type": "gaussian", "no_such_key": 1}, ["no_such_filler"])
+    wrong: tuple = ("no_such_filler", 3, {"type": "gaussian", "no_such_key": 1}, ["no_such_filler"])
 
     def convert(self, value: Any) -> Any:
         items = value if isinstance(value, list | tuple) else (value,)
-        return tuple(super(Fillers, self).convert(item) for item in items)
+        one = Filler()
+        one.name = self.name
+        return tuple(one.convert(item) for item in items)
 
 
 class Source(Layer, abstract=True):
@@ -81,7 +83,10 @@ class DummyData(Source):
     height = Ints((), ge=0, doc="old form of shape")
     width = Ints((), ge=0, doc="old form of shape")
     num_top = (1, None)
-    examples = ({"shape": [2, 3], "data_filler": {"type": "constant", "value": 1.5}}, {"shape": [2], "data_filler": "gaussian"})
+    examples = (
+        {"shape": [2, 3], "data_filler": {"type": "constant", "value": 1.5}},
+        {"shape": [2], "data_filler": "gaussian"},
+    )
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
         old = (self.num, self.channels, self.height, self.width)
@@ -110,7 +115,7 @@ class HDF5Data(Source):
     the working directory.
     """
 
-    source = Str(doc="an HDF5 file, or a text file with one a line")  # type: ignore[assignment]
+    source: Any = Str(doc="an HDF5 file, or a text file with one a line")
     batch_size = Int(ge=1, doc="samples in a batch")
     shuffle = Bool(False, doc="a fresh order in each epoch, from the seed")
     scale = Float(1.0, doc="factor for the first top, so that pictures can be stored as bytes (ours, not Caffe's)")

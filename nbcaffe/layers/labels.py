@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any, ClassVar
 
 from ..blob import Blob
 from ..device import get_device
 from ..errors import LabelError
 from ..kernel import device
 from ..layer import Layer
-from ..params import Int
 
 
 @device
@@ -28,8 +28,8 @@ class Labelled(Layer, abstract=True):
     Kernels write :func:`label_state` and the label for each place; :meth:`guard` looks at them after the pass.
     """
 
-    ignore_label = Int(None, doc="labels of this value count for nothing", group="loss_param")
-    differentiable = (0,)
+    ignore_label: Any  # declared by each layer, since Caffe keeps it in different groups
+    differentiable: ClassVar[tuple[int, ...] | None] = (0,)
 
     def places(self, bottom: Sequence[Blob], axis: int) -> tuple[int, int, int]:
         """Sizes (outer, classes, inner) of the scores around the class axis; declares the buffers for the labels."""
@@ -60,7 +60,7 @@ class Labelled(Layer, abstract=True):
         state = download(self.state.data)
         if state.size == 0 or state.max() < 2:
             return
-        outer, classes, inner = self.sizes
+        _, classes, inner = self.sizes
         item, place = divmod(int((state.reshape(-1) == 2).argmax()), inner)
         value = float(download(self.seen.data)[item, place])
         shown = int(value) if value == value and abs(value) < 2**31 else value

@@ -137,6 +137,7 @@ class SoftmaxWithLoss(Normalized, Labelled, Loss):
     """
 
     axis = Int(1, doc="the class axis; negative counts from the end", group="softmax_param")
+    ignore_label = Int(None, doc="labels of this value count for nothing", group="loss_param")
     num_top = (1, 2)
     param_group = "softmax_with_loss_param"
     backward_needs = frozenset({"bottom"})
@@ -212,7 +213,9 @@ class SigmoidCrossEntropyLoss(Normalized, Loss):
         ignored = (0, 0) if self.ignore_label is None else (self.ignore_label, 1)
         sigmoid_loss[n](x, target, losses, state, *ignored)
         outer = bottom[0].shape[0] if bottom[0].shape else 1
-        reduce_loss[1](losses, state, self.norm.data, top[0].data.reshape(1), self.normalizer(outer, n // max(outer, 1)))
+        reduce_loss[1](
+            losses, state, self.norm.data, top[0].data.reshape(1), self.normalizer(outer, n // max(outer, 1))
+        )
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if self.propagate_down[0]:

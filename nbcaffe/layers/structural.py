@@ -62,7 +62,7 @@ class Split(Layer):
 
 
 class Flatten(Layer):
-    """Merge the axes from ``axis`` to ``end_axis`` into one; the memory stays the bottom's.  (N, C, H, W) to (N, CHW)."""
+    """Merge the axes from ``axis`` to ``end_axis`` into one; the memory stays the bottom's: (N, C, H, W), (N, CHW)."""
 
     axis = Int(1, doc="first axis to merge; negative counts from the end")
     end_axis = Int(-1, doc="last axis to merge; negative counts from the end")
@@ -85,7 +85,7 @@ class Flatten(Layer):
 
 
 class Concat(Layer):
-    """Join blobs along ``axis``; their other axes must agree.  (N, C1, H, W) and (N, C2, H, W) give (N, C1+C2, H, W)."""
+    """Join blobs along ``axis``; their other axes must agree.  (N, A, ...) and (N, B, ...) give (N, A+B, ...)."""
 
     axis = Int(1, doc="the axis along which blobs are joined; negative counts from the end")
     concat_dim = Int(None, ge=0, doc="old name of axis")
@@ -101,7 +101,8 @@ class Concat(Layer):
         if not 0 <= along < axes:
             self.fail(f"axis {axis} is none of the {axes} axes of the first bottom, {shape}")
         for other in bottom[1:]:
-            if len(other.shape) != axes or any(m != n for a, (m, n) in enumerate(zip(shape, other.shape)) if a != along):
+            others = (*other.shape[:along], *other.shape[along + 1 :])
+            if len(other.shape) != axes or others != (*shape[:along], *shape[along + 1 :]):
                 self.fail(f"bottoms must agree in every axis but {along}, got {shape} and {other.shape}")
         total = sum(b.shape[along] for b in bottom)
         self.rows, step = prod(shape[:along]), prod(shape[along + 1 :])
