@@ -38,7 +38,6 @@ class Source(Layer, abstract=True):
     backward_needs = frozenset()
     bottom_shapes = ()
     source: Any = None
-    top_names: Sequence[str] = ()
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         launch(self.read, top)

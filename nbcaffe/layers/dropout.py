@@ -7,6 +7,7 @@ from ..kernel import kernel
 from ..layer import Layer
 from ..params import Float
 from ..rng import philox
+from .structural import copy
 
 
 @kernel
@@ -14,11 +15,6 @@ def dropout(i, x, y, key, clock, threshold, scale):
     """Element i of this pass is dropped if its random word is below the threshold."""
     word, _ = philox(key, clock[0], i)
     y[i] = x[i] * scale if word >= threshold else 0.0
-
-
-@kernel
-def copy(i, x, y):
-    y[i] = x[i]
 
 
 class Dropout(Layer):

@@ -12,6 +12,7 @@ from ..kernel import kernel, real, team_range, team_sum
 from ..layer import Layer, Loss
 from ..params import Bool, Choice, Int
 from .labels import Labelled, label_state
+from .structural import copy
 
 NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 LARGEST_LOSS = 87.33654475  # -log of the smallest normal float32: Caffe's bound
@@ -101,11 +102,6 @@ def mean(row, sums, out):
 @kernel
 def distance_backward(i, a, b, dloss, dx, sign, num):
     dx[i] = sign * (a[i] - b[i]) * dloss[0] / num
-
-
-@kernel
-def copy(i, x, y):
-    y[i] = x[i]
 
 
 class Normalized(Layer, abstract=True):
