@@ -128,7 +128,7 @@ class HDF5Data(Source):
             self.source = HDF5Source(
                 self.source, self.batch_size, names, self.shuffle, self.key, scale=self.scale, folder=folder
             )
-        return list(self.source.shapes)
+        return [(self.batch_size, *shape[1:]) for shape in self.source.shapes]
 
 
 class MemoryData(Source):
@@ -144,7 +144,7 @@ class MemoryData(Source):
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
         if self.source is None:
             self.source = MemorySource(self.batch_size, (self.channels, self.height, self.width))
-        return list(self.source.shapes)
+        return [(self.batch_size, *shape[1:]) for shape in self.source.shapes]
 
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Use these samples from the next pass on."""
