@@ -1,0 +1,298 @@
+"""What holds for every layer: its examples on every target, in float32 and float64, in place or not."""
+
+import numpy as np
+import pytest
+
+import nbcaffe.layers  # noqa: F401  (defines the layers)
+from nbcaffe.errors import ConfigError, LabelError, NbcaffeError
+from nbcaffe.layer import REGISTRY
+from nbcaffe.params import REQUIRED, ParamError, bind, invalid_values
+from nbcaffe.single import Single
+
+
+def examples(chosen=lambda cls: True):
+    """Every example of the chosen layers."""
+    return [
+        pytest.param(kind, example, id=f"{kind}-{number}")
+        for kind, cls in sorted(REGISTRY.items())
+        if chosen(cls)
+        for number, example in enumerate(cls.examples)
+    ]
+
+
+def build(kind, example, **options):
+    """The layer and values for its bottoms, the same on every target."""
+    cls, params = REGISTRY[kind], dict(example)
+    shapes = params.pop("bottom", cls.bottom_shapes)
+    tops = len(shapes) if kind == "Convolution" else 2 if kind == "Split" else None
+    layer = Single(kind, shapes, num_top=tops, **params, **options)
+    rng = np.random.default_rng(7)
+    values = [np.asarray(cls.sample(i, shape, rng), float) for i, shape in enumerate(shapes)]
+    return layer, [away_from(cls.kinks, value) for value in values]
+
+
+def away_from(kinks, values):
+    """Samples so far from a kink that a difference quotient does not see it."""
+    for kink in kinks:
+        values = np.where(np.abs(values - kink) < 0.05, kink + 0.1, values)
+    return values
+
+
+def top_diffs(layer, seed=3):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(top.shape) for top in layer.top]
+
+
+def get(layer, array):
+    return layer.device.download(array).copy()
+
+
+def backward(layer, diffs):
+    """Bottom diffs and weight diffs, the latter from zero."""
+    for weight in layer.layer.weights:
+        layer.device.upload(weight.diff, 0.0)
+    bottoms = layer.backward(*diffs)
+    return bottoms, [get(layer, weight.diff) for weight in layer.layer.weights]
+
+
+def trains(cls):
+    return cls.differentiable != ()
+
+
+@pytest.mark.parametrize(("kind", "example"), examples())
+def test_both_targets_agree(kind, example):
+    results = []
+    for device in ("cpu", "cuda"):
+        layer, values = build(kind, example, device=device)
+        tops = layer.forward(*values)
+        bottoms, weights = backward(layer, top_diffs(layer)) if trains(REGISTRY[kind]) else ([], [])
+        results.append([*tops, *bottoms, *weights])
+    for host, other in zip(*results, strict=True):
+        np.testing.assert_allclose(host, other, rtol=0, atol=1e-5 * max(1.0, np.abs(host).max(initial=0.0)))
+
+
+@pytest.mark.parametrize(("kind", "example"), examples(trains))
+def test_the_gradient_is_the_derivative(kind, example):
+    layer, values = build(kind, example, dtype=np.float64)
+    weights = [get(layer, w.data) for w in layer.layer.weights]
+    layer.forward(*values)
+    diffs = top_diffs(layer)
+    bottom_diffs, weight_diffs = backward(layer, diffs)
+    rng = np.random.default_rng(11)
+    able = layer.layer.differentiable
+    for index, diff in enumerate([*bottom_diffs, *weight_diffs]):
+        if index < len(values) and able is not None and index not in able:
+            continue
+        start = [*values, *weights]
+        direction = rng.standard_normal(diff.shape)
+        change = derivative(layer, start, index, direction, diffs)
+        np.testing.assert_allclose(np.vdot(diff, direction), change, rtol=1e-5, atol=1e-7)
+
+
+def derivative(layer, start, index, direction, diffs, step=1e-5):
+    """Central difference of ``sum(top * diff)`` along a direction of one bottom or weight."""
+    sums = []
+    for sign in (1, -1):
+        now = list(start)
+        now[index] = now[index] + sign * step * direction
+        bottoms = len(layer.bottom)
+        for weight, value in zip(layer.layer.weights, now[bottoms:], strict=True):
+            layer.device.upload(weight.data, value)
+        tops = layer.forward(*now[:bottoms])
+        sums.append(sum(float(np.vdot(top, diff)) for top, diff in zip(tops, diffs, strict=True)))
+    return (sums[0] - sums[1]) / (2 * step)
+
+
+@pytest.mark.parametrize(("kind", "example"), examples(lambda cls: cls.inplace))
+def test_in_place_changes_no_number(kind, example):
+    results = []
+    for inplace in (False, True):
+        layer, values = build(kind, example, inplace=inplace)
+        (top,) = layer.forward(*values)
+        (bottom,), _ = backward(layer, top_diffs(layer))
+        results.append((top, bottom))
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+@pytest.mark.parametrize(("kind", "example"), examples(trains))
+def test_a_pass_leaves_its_inputs_and_adds_to_weight_diffs(kind, example):
+    layer, values = build(kind, example)
+    layer.forward(*values)
+    before = [get(layer, b.data) for b in layer.bottom]
+    diffs = top_diffs(layer)
+    bottoms, once = backward(layer, diffs)
+    again = layer.backward(*diffs)
+    for blob, old in zip(layer.bottom, before, strict=True):
+        np.testing.assert_array_equal(get(layer, blob.data), old)
+    if layer.layer.shares != "both":
+        for blob, diff in zip(layer.top, diffs, strict=True):
+            np.testing.assert_array_equal(get(layer, blob.diff), diff.astype(np.float32))
+    for first, second in zip(bottoms, again, strict=True):
+        np.testing.assert_array_equal(first, second)
+    for weight, one in zip(layer.layer.weights, once, strict=True):
+        np.testing.assert_allclose(get(layer, weight.diff), 2 * one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "example"), examples(lambda cls: cls.bottom_shapes and cls.num_top))
+def test_a_nan_is_not_lost(kind, example):
+    layer, values = build(kind, example)
+    values[0] = np.full_like(values[0], np.nan)
+    tops = layer.forward(*values)
+    if kind == "Accuracy":
+        assert tops[0] == 0.0
+    else:
+        assert np.isnan(tops[0]).any()
+
+
+@pytest.mark.parametrize("params", [{"kernel_size": 2, "stride": 2}, {"kernel_size": 3, "stride": 1}])
+def test_one_nan_reaches_every_window_that_holds_it(params):
+    layer = Single("Pooling", [(1, 1, 4, 4)], **params)
+    for place in range(16):
+        x = np.arange(16.0).reshape(1, 1, 4, 4)
+        x.reshape(-1)[place] = np.nan
+        (top,) = layer.forward(x)
+        holds = [np.isnan(x[0, 0, i : i + k, j : j + k]).any() for k, i, j in windows(**params)]
+        np.testing.assert_array_equal(np.isnan(top).reshape(-1), holds)
+
+
+def windows(kernel_size, stride):
+    """(size, row, column) of each window of a 4 x 4 plane."""
+    starts = range(0, 4 - kernel_size + 1, stride)
+    return [(kernel_size, i, j) for i in starts for j in starts]
+
+
+@pytest.mark.parametrize("kind", sorted(REGISTRY))
+def test_each_bad_parameter_is_named(kind):
+    params = REGISTRY[kind].params
+    good = {name: 1 for name, param in params.items() if param.default is REQUIRED}
+    for name, param in params.items():
+        for value in invalid_values(param):
+            _, errors = bind(params, {**good, name: value}, kind)
+            assert any(error.key == name for error in errors), f"{kind}: {name}: {value!r} was accepted"
+            assert all(isinstance(error, ParamError) for error in errors)
+
+
+@pytest.mark.parametrize("kind", sorted(REGISTRY))
+def test_each_layer_and_parameter_says_what_it_is(kind):
+    cls = REGISTRY[kind]
+    assert cls.__doc__ and all(param.doc for param in cls.params.values())
+
+
+@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "Accuracy"])
+@pytest.mark.parametrize("label", [3, -1, float("nan"), 1e12])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_label_without_class_is_named(kind, label, device):
+    layer = Single(kind, [(4, 3), (4,)], device=device)
+    with pytest.raises(LabelError, match="item 2 of the batch, expected 0 to 2"):
+        layer.forward(np.zeros((4, 3)), np.array([0, 2, label, 1]))
+
+
+def test_an_ignored_label_may_lie_outside_the_classes():
+    layer = Single("SoftmaxWithLoss", [(2, 3), (2,)], ignore_label=255)
+    (loss,) = layer.forward(np.zeros((2, 3)), np.array([255, 1]))
+    np.testing.assert_allclose(loss, np.log(3), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "params", "complaint"),
+    [
+        ("Convolution", [(1, 3, 4, 4)], {"num_output": 4, "kernel_size": 3, "group": 2}, "group 2 must divide 3"),
+        ("Convolution", [(1, 3, 4, 4)], {"num_output": 4, "kernel_size": 5}, "larger than the padded input"),
+        ("Convolution", [(1, 3, 4, 4)], {"num_output": 4}, "needs kernel_size"),
+        ("Convolution", [(1, 3, 4, 4)], {"num_output": 4, "kernel_size": [1, 2, 3]}, "needs 1 or 2 values"),
+        ("Convolution", [(1, 3)], {"num_output": 4, "kernel_size": 1}, "spatial axes"),
+        ("Convolution", [(1, 3, 4, 4)], {"num_output": 4, "kernel_size": 2, "kernel_h": 3}, "not both"),
+        ("InnerProduct", [(2, 3)], {"num_output": 4, "axis": 2}, "axis 2"),
+        ("Pooling", [(1, 1, 4, 4)], {}, "needs kernel_size"),
+        ("Pooling", [(1, 1, 4, 4)], {"kernel_size": 2, "pad": 2}, "must be smaller"),
+        ("Pooling", [(1, 1, 4, 4)], {"global_pooling": True, "kernel_size": 2}, "leave out kernel_size"),
+        ("SoftmaxWithLoss", [(2, 3, 4), (2,)], {}, "need 8 labels"),
+        ("EuclideanLoss", [(2, 3), (2, 4)], {}, "as many values"),
+        ("Accuracy", [(2, 3), (2,)], {"top_k": 4}, "more than the 3 classes"),
+        ("Concat", [(2, 3), (3, 3)], {}, "agree in every axis"),
+        ("Eltwise", [(2, 3), (3, 3)], {}, "one shape"),
+        ("Eltwise", [(2, 3), (2, 3)], {"coeff": [1.0]}, "one for each of the 2"),
+        ("Flatten", [(2, 3)], {"axis": 2}, "no range"),
+        ("DummyData", [], {}, "needs shape"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_explained(kind, shapes, params, complaint):
+    with pytest.raises(NbcaffeError, match=complaint):
+        Single(kind, shapes, **params)
+
+
+@pytest.mark.parametrize("engine", ["PLAIN", "BLAS", "DIRECT", "CAFFE", "CUDNN"])
+def test_a_named_engine_computes_the_same(engine):
+    results = []
+    for name in ("PLAIN", engine):
+        example = {"num_output": 4, "kernel_size": 3, "pad": 1, "group": 2, "weight_filler": "xavier", "engine": name}
+        layer, values = build("Convolution", example)
+        results.append([*layer.forward(*values), *backward(layer, top_diffs(layer))[1]])
+    for plain, other in zip(*results, strict=True):
+        np.testing.assert_allclose(plain, other, rtol=0, atol=1e-5 * np.abs(plain).max())
+
+
+def test_an_engine_that_cannot_says_why():
+    with pytest.raises(
+        ConfigError, match=r"layer 'convolution': engine DIRECT cannot do this .*no dilation.*BLAS, PLAIN"
+    ):
+        Single("Convolution", [(1, 2, 5, 5)], num_output=2, kernel_size=2, dilation=2, engine="DIRECT")
+    with pytest.raises(ConfigError, match="on cuda"):
+        Single("InnerProduct", [(1, 2)], num_output=2, engine="BLAS", device="cuda")
+
+
+def test_dropout_has_the_same_mask_on_every_target_and_another_in_each_pass():
+    masks = []
+    for device in ("cpu", "cuda"):
+        layer = Single("Dropout", [(40,)], device=device)
+        for clock in (0, 1):
+            layer.device.upload(layer.layer.clock, clock)
+            masks.append(layer.forward(np.ones(40))[0] != 0)
+    np.testing.assert_array_equal(masks[0], masks[2])
+    np.testing.assert_array_equal(masks[1], masks[3])
+    assert (masks[0] != masks[1]).any()
+
+
+def test_dropout_while_testing_is_the_identity():
+    layer = Single("Dropout", [(2, 3)], phase="TEST")
+    np.testing.assert_array_equal(layer.forward(np.ones((2, 3)))[0], 1.0)
+
+
+def test_a_second_top_of_softmax_loss_has_the_probabilities():
+    layer = Single("SoftmaxWithLoss", [(2, 4), (2,)], num_top=2)
+    _, probabilities = layer.forward(np.zeros((2, 4)), np.zeros(2))
+    np.testing.assert_allclose(probabilities, 0.25)
+
+
+def test_random_dummy_data_is_new_in_each_pass_and_the_same_again_with_the_seed():
+    drawn = []
+    for clock in (0, 1, 0):
+        layer = Single("DummyData", [], shape=[5], data_filler="gaussian")
+        layer.device.upload(layer.layer.clock, clock)
+        drawn.append(layer.forward()[0])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert (drawn[0] != drawn[1]).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_hdf5_data_reads_its_batches_in_order(device, tmp_path):
+    import h5py
+
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        file["data"], file["label"] = np.arange(10.0).reshape(5, 2), np.arange(5)
+    layer = Single("HDF5Data", [], num_top=2, source=str(path), batch_size=2, device=device)
+    batches = [layer.forward() for _ in range(3)]
+    np.testing.assert_array_equal([label for _, label in batches], [[0, 1], [2, 3], [4, 0]])
+    np.testing.assert_array_equal(batches[2][0], [[8, 9], [0, 1]])
+    assert layer.layer.source.size == 5 and layer.layer.source.cursor == (1, 1)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_data_reads_what_it_was_given(device):
+    layer = Single("MemoryData", [], batch_size=2, channels=1, height=1, width=3, num_top=2, device=device)
+    layer.layer.set_arrays(np.arange(12.0).reshape(4, 1, 1, 3), np.arange(4))
+    layer.forward()
+    data, label = layer.forward()
+    np.testing.assert_array_equal(data.reshape(-1), np.arange(6, 12))
+    np.testing.assert_array_equal(label, [2, 3])
