@@ -2,6 +2,7 @@
 
 import os
 from math import prod
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +70,18 @@ class Cuda:
         return array.copy_to_host()
 
 
+def device_of(array: Any) -> Device:
+    """Where an array lives: who moves numbers asks the array, as launches do."""
+    return Cpu() if isinstance(array, np.ndarray) else Cuda()
+
+
+def pretend_capability(capability: tuple[int, int]) -> None:
+    """Answer for a GPU that is not there: nested device functions ask the driver which one it is, even offline."""
+    from numba.cuda import dispatcher
+
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+
+
 def get_device(name: str) -> Device:
     """``cpu``, ``cuda`` or ``sim`` (CUDA's simulator, chosen before Numba starts by ``NUMBA_ENABLE_CUDASIM=1``)."""
     if name == "cpu":
@@ -86,4 +99,4 @@ def get_device(name: str) -> Device:
     return Cuda()
 
 
-__all__ = ["SIMULATED", "Cpu", "Cuda", "Device", "cuda", "get_device", "grid"]
+__all__ = ["SIMULATED", "Cpu", "Cuda", "Device", "cuda", "device_of", "get_device", "grid"]

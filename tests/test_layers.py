@@ -24,8 +24,7 @@ def build(kind, example, **options):
     """The layer and values for its bottoms, the same on every target."""
     cls, params = REGISTRY[kind], dict(example)
     shapes = params.pop("bottom", cls.bottom_shapes)
-    tops = len(shapes) if kind == "Convolution" else 2 if kind == "Split" else None
-    layer = Single(kind, shapes, num_top=tops, **params, **options)
+    layer = Single(kind, shapes, num_top=params.pop("num_top", None), **params, **options)
     rng = np.random.default_rng(7)
     values = [np.asarray(cls.sample(i, shape, rng), float) for i, shape in enumerate(shapes)]
     return layer, [away_from(cls.kinks, value) for value in values]

@@ -49,7 +49,7 @@ class Convolution(Layer):
         {"num_output": 4, "kernel_size": 3, "weight_filler": "xavier"},
         {"num_output": 4, "kernel_size": [3, 2], "stride": 2, "pad": 1, "group": 2, "weight_filler": "xavier"},
         {"num_output": 2, "kernel_size": 2, "dilation": 2, "bias_term": False, "weight_filler": "xavier"},
-        {"num_output": 2, "kernel_size": 3, "pad": 1, "weight_filler": "xavier", "bottom": [(2, 3, 6), (2, 3, 6)]},
+        {"num_output": 2, "kernel_size": 3, "weight_filler": "xavier", "bottom": [(2, 3, 6)] * 2, "num_top": 2},
     )
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:

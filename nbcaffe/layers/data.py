@@ -10,7 +10,7 @@ from .. import rng
 from ..blob import Blob
 from ..data.hdf5 import HDF5Source
 from ..data.memory import MemorySource
-from ..device import get_device
+from ..device import device_of
 from ..fillers import fill
 from ..kernel import launch
 from ..layer import Layer
@@ -44,12 +44,11 @@ class Source(Layer, abstract=True):
 
     def read(self, top: Sequence[Blob]) -> None:
         """Read a batch into host memory and hand it to the target."""
-        device = get_device(self.target)
-        arrays = [device.download(blob.data) for blob in top]
+        arrays = [device_of(blob.data).download(blob.data) for blob in top]
         self.source.read(arrays)
-        if self.target != "cpu":
-            for blob, array in zip(top, arrays, strict=True):
-                device.upload(blob.data, array)
+        for blob, array in zip(top, arrays, strict=True):
+            if array is not blob.data:
+                device_of(blob.data).upload(blob.data, array)
 
 
 class Input(Layer):
@@ -100,7 +99,7 @@ class DummyData(Source):
         return list(shapes) * (self.num_tops if len(shapes) == 1 else 1)
 
     def read(self, top: Sequence[Blob]) -> None:
-        device = get_device(self.target)
+        device = device_of(self.clock)
         now = int(device.download(self.clock)[0])
         for index, (blob, filler) in enumerate(zip(top, self.fillers, strict=True)):
             device.upload(blob.data, fill(filler, blob.shape, rng.key(self.key, index, now)))

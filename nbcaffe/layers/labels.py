@@ -5,7 +5,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ..blob import Blob
-from ..device import get_device
+from ..device import device_of
 from ..errors import LabelError
 from ..kernel import device
 from ..layer import Layer
@@ -56,7 +56,7 @@ class Labelled(Layer, abstract=True):
         return (0, 0) if self.ignore_label is None else (self.ignore_label, 1)
 
     def guard(self) -> None:
-        download = get_device(self.target).download
+        download = device_of(self.state.data).download
         state = download(self.state.data)
         if state.size == 0 or state.max() < 2:
             return

@@ -68,7 +68,7 @@ class Accuracy(Labelled):
     differentiable = ()
     backward_needs = frozenset()
     bottom_shapes = ((6, 4), (6,))
-    examples = ({}, {"top_k": 2, "ignore_label": 1, "bottom": [(2, 4, 3), (2, 3)]})
+    examples = ({}, {"top_k": 2, "ignore_label": 1, "num_top": 2, "bottom": [(2, 4, 3), (2, 3)]})
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
         outer, classes, inner = self.places(bottom, self.axis)

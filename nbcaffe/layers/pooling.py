@@ -130,6 +130,7 @@ class Pooling(Layer):
     examples = (
         {"kernel_size": 2, "stride": 2, "bottom": [(2, 2, 6, 4)]},
         {"kernel_size": 3, "stride": 2, "pad": 1},
+        {"kernel_size": 3, "stride": 1, "num_top": 2, "bottom": [(2, 4, 4)]},
         {"kernel_size": [2, 3], "pool": "AVE", "stride": 2, "pad": [1, 0]},
         {"global_pooling": True, "pool": "AVE"},
     )

@@ -43,6 +43,7 @@ class Split(Layer):
     num_top = (1, None)
     backward_needs = frozenset()
     shares = "data"
+    examples = ({"num_top": 2}, {"num_top": 3})
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
         return [bottom[0].shape] * self.num_tops
@@ -62,7 +63,7 @@ class Split(Layer):
 
 
 class Flatten(Layer):
-    """Merge the axes from ``axis`` to ``end_axis`` into one; the memory stays the bottom's: (N, C, H, W), (N, CHW)."""
+    """Merge the axes from ``axis`` to ``end_axis`` into one; (N, C, H, W) gives (N, CHW), as a view."""
 
     axis = Int(1, doc="first axis to merge; negative counts from the end")
     end_axis = Int(-1, doc="last axis to merge; negative counts from the end")
