@@ -30,7 +30,8 @@ class Layer:
     shares : str
         "" for own tops, "data" if each top is the bottom's data, "both" if also its diff (a view).
     examples : tuple of dict
-        Parameters, and ``bottom``: a list of shapes; ``num_top`` if it is not the least.  They are the layer's tests, its snippet and its benchmark.
+        Parameters, and ``bottom``: a list of shapes; ``num_top`` if it is not the least.
+        They are the layer's tests, its snippet and its benchmark.
     """
 
     params: ClassVar[dict[str, Param]] = {}

@@ -11,13 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from . import layers  # noqa: F401  (defines the built-in types)
-from .device import Cpu, cuda
+from .device import Cpu, cuda, pretend_capability
 from .kernel import Kernel
 from .layer import REGISTRY
 from .single import Single, least
@@ -108,12 +107,8 @@ def ptxas() -> str:
 
 
 def report(computes: list[str]) -> Iterator[Resources]:
-    import numba.cuda.dispatcher as dispatcher
-
     for compute in computes:
-        capability = (int(compute[0]), int(compute[1]))
-        # nested device functions ask the driver which GPU there is
-        dispatcher.get_current_device = lambda c=capability: SimpleNamespace(compute_capability=c)
+        pretend_capability((int(compute[0]), int(compute[1])))
         for kernel, ndim, args in launches():
             yield compile_for(kernel, ndim, args, compute)
 

@@ -60,8 +60,15 @@ def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
         raise DataError(f"{path}: no such weight file")
     try:
         with h5py.File(path) as file:
-            layers = file["data"]
-            return {n: [g[str(i)][()] for i in range(len(g))] for n, g in layers.items() if len(g)}
+            found: dict[str, list[np.ndarray]] = {}
+
+            def visit(path: str, item: object) -> None:
+                # a layer's name may hold slashes: its group is the one right above the numbered datasets
+                if isinstance(item, h5py.Dataset):
+                    found.setdefault(path.rpartition("/")[0], []).append(item[()])
+
+            file["data"].visititems(visit)
+            return found
     except (OSError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: not a weight file in Caffe's HDF5 layout, or truncated: {error}") from None
 

@@ -1,5 +1,6 @@
 """Pooling over the last two axes, plane by plane."""
 
+import math
 from collections.abc import Sequence
 from math import prod
 
@@ -11,23 +12,22 @@ from ..params import Bool, Choice, Int, Pair
 
 @kernel
 def max_pool(p, oh, x, y, where, kh, kw, sh, sw, ph, pw):
-    """One row of outputs: each tap of the windows runs along the row, so that the inner loop has no borders."""
+    """One row of outputs.  NaNs are counted beside the search: a test for them in it would cost a branch each time."""
     _, height, width = x.shape
-    outputs = y.shape[2]
-    for ow in range(outputs):
-        y[p, oh, ow] = -3.4028234663852886e38
-        where[p, oh, ow] = -1
     above = oh * sh - ph
-    for h in range(max(above, 0), min(above + kh, height)):
-        for j in range(kw):
-            first = max(0, (pw - j + sw - 1) // sw)
-            last = min(outputs, (width - 1 + pw - j) // sw + 1)
-            for ow in range(first, last):
-                w = ow * sw - pw + j
-                value, best = x[p, h, w], y[p, oh, ow]
-                larger = value > best or value != value  # a NaN wins and stays
-                y[p, oh, ow] = value if larger else best
-                where[p, oh, ow] = h * width + w if larger else where[p, oh, ow]
+    first, last = max(above, 0), min(above + kh, height)
+    for ow in range(y.shape[2]):
+        left = ow * sw - pw
+        best, place, nans = -3.4028234663852886e38, -1, 0
+        for h in range(first, last):
+            for w in range(max(left, 0), min(left + kw, width)):
+                value = x[p, h, w]
+                larger = not value <= best
+                place = h * width + w if larger else place
+                best = value if larger else best
+                nans += 1 if value != value else 0
+        y[p, oh, ow] = best if nans == 0 else math.nan
+        where[p, oh, ow] = place
 
 
 @kernel
