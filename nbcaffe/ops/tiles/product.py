@@ -36,7 +36,7 @@ def pack_turned(a, pitch, rows, height, length, packed):
 def product(
     tile, height, width, a, b, bias, c, packed, panels, spares, M, K, N, a_turned, b_turned, add, shares, threads
 ):  # fmt: skip
-    """The sums start from the bias of each column and, if ``add``, what c held; a tile has height x width."""
+    """The sums start from the bias of each column or, if ``add``, from what c held; a tile has height x width."""
     row_blocks, panel_count = (M + height - 1) // height, (N + width - 1) // width
     block_size = packed.size // row_blocks
     for i in prange(row_blocks):
@@ -61,14 +61,15 @@ def product(
                     rows, columns = min(height, M - i * height), min(width, N - n)
                     operands = (addr(packed, i * block_size + k * height), panel, length)
                     to = addr(c, i * height * N + n)
-                    if rows < height or columns < width or (add and k == 0):
-                        first = addr(bias, n if k == 0 else bias.size - width)  # zeros lie behind the bias
+                    more = add or k > 0
+                    if rows < height or columns < width:
+                        first = addr(bias, bias.size - width if more else n)  # zeros lie behind the bias
                         invoke(tile, operands + (first, 0, spare, width))
-                        corner(spare, width, to, N, rows, columns, add or k > 0)
-                    elif k == 0:
-                        invoke(tile, operands + (addr(bias, n), 0, to, N))
-                    else:
+                        corner(spare, width, to, N, rows, columns, more)
+                    elif more:
                         invoke(tile, operands + (to, N, to, N))
+                    else:
+                        invoke(tile, operands + (addr(bias, n), 0, to, N))
 
 
 @njit(cache=True)
