@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from . import rng
 from .blob import Blob, Weight
-from .errors import ConfigError, ShapeError
+from .errors import ShapeError
 from .layer import REGISTRY, Layer
 from .spec import LayerSpec, NetSpec
 
@@ -153,18 +153,3 @@ def share_by_name(graph: Graph, other: Graph) -> None:
                     f"layer {node.layer.name!r}: weights {mine.shape} here, {theirs.shape} in the train net"
                 )
             mine.owner = theirs.owner
-
-
-def check_bottoms(spec: NetSpec) -> None:
-    """A rule may have removed the layer that makes a blob; say which."""
-    made: set[str] = set()
-    missing = []
-    for layer in spec.layers:
-        missing += [
-            f"{layer.where}: layer {layer.name!r} reads blob {b!r}, which no layer makes in this phase, level and stage"
-            for b in layer.bottom
-            if b not in made
-        ]
-        made.update(layer.top)
-    if missing:
-        raise ConfigError("\n".join(missing))

@@ -72,7 +72,6 @@ class Net:
             raise ConfigError(f"expected phase TRAIN or TEST and memory keep or plan, got {phase!r} and {memory!r}")
         whole = net if isinstance(net, NetSpec) else read_net(net, overrides=tuple(overrides))
         selected = share_params(filter_phase(whole, phase, level, tuple(stages)))
-        check_bottoms(selected)
         self.spec = insert_splits(share_params(selected))
         self.name, self.phase, self.seed, self.dtype = whole.name, phase, seed, np.dtype(dtype)
         self.text = expand(selected)
