@@ -15,7 +15,7 @@ from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
-from .graph import check_bottoms, shapes, share_by_name, wire
+from .graph import shapes, share_by_name, wire
 from .netfile import read_net
 from .passes.expand import expand
 from .passes.inplace import plan_inplace
