@@ -96,8 +96,9 @@ class Plan:
             backward = self.backward_of(index)
             for number, buffer in enumerate(node.layer.buffers):
                 name = f"buffer{index}.{number}"
-                both = [(index, backward)] if buffer.keep else [(index, index), (backward, backward)]
-                spans = both if node.backward else [(index, index)]
+                until = backward if node.backward else len(self.graph.nodes) - 1  # guards look when forward has ended
+                passes = [(index, index), (backward, backward)] if node.backward else [(index, index)]
+                spans = [(index, until)] if buffer.keep else passes
                 out.append(Request(name, prod(buffer.shape) * np.dtype(buffer.dtype).itemsize, spans))
                 owners[name] = buffer
         return out, owners
