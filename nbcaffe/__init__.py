@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
+    from .alone import layer as layer
     from .errors import (
         ConfigError as ConfigError,
         DataError as DataError,
@@ -25,7 +26,14 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     )
     from .kernel import device as device, kernel as kernel
     from .layer import Layer as Layer, Loss as Loss
+    from .layers import layer_type_list as layer_type_list
     from .layers.activation import Activation as Activation
+    from .mode import (
+        set_mode_cpu as set_mode_cpu,
+        set_mode_gpu as set_mode_gpu,
+        set_random_seed as set_random_seed,
+    )
+    from .net import TEST as TEST, TRAIN as TRAIN, Net as Net
     from .params import (
         Bool as Bool,
         Choice as Choice,
@@ -39,13 +47,19 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
         Str as Str,
         Strs as Strs,
     )
+    from .solver.loop import Solver as Solver, get_solver as get_solver
 
 HOMES = {
+    "alone": "layer",
     "errors": "NbcaffeError ConfigError DataError DeviceError KernelError "
     "LabelError NumericError ShapeError SnapshotError",
     "kernel": "kernel device",
     "layer": "Layer Loss",
+    "layers": "layer_type_list",
     "layers.activation": "Activation",
+    "mode": "set_mode_cpu set_mode_gpu set_random_seed",
+    "net": "Net TRAIN TEST",
+    "solver.loop": "Solver get_solver",
     "params": "Bool Choice Filler Float Floats Int Ints Pair Shapes Str Strs",
 }
 PUBLIC = {name: module for module, names in HOMES.items() for name in names.split()}

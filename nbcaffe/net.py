@@ -8,6 +8,7 @@ import numpy as np
 
 from . import (
     layers,  # noqa: F401  (defines the built-in types)
+    mode,
     rng,
 )
 from .binding import allocate, bind, fill_loss_weights, parameter_arenas
@@ -40,7 +41,7 @@ class Net:
     weights : path, optional
         Trained weights, matched by layer name.
     device : str or Device
-        ``cpu``, ``cuda`` or ``sim``.
+        ``cpu``, ``cuda`` or ``sim``; by default what ``set_mode_cpu`` or ``set_mode_gpu`` chose.
     memory : {"keep", "plan"}
         Keep every blob readable after a pass, or let blobs that are never alive together share memory.
     level, stages
@@ -59,12 +60,12 @@ class Net:
         phase: str = TRAIN,
         weights: str | Path | None = None,
         *,
-        device: str | Device = "cpu",
+        device: str | Device | None = None,
         dtype: Any = np.float32,
         memory: str = "keep",
         level: int = 0,
         stages: Iterable[str] = (),
-        seed: int = 1701,
+        seed: int | None = None,
         share: "Net | None" = None,
         overrides: Iterable[str] = (),
     ):
@@ -73,13 +74,15 @@ class Net:
         whole = net if isinstance(net, NetSpec) else read_net(net, overrides=tuple(overrides))
         selected = share_params(filter_phase(whole, phase, level, tuple(stages)))
         self.spec = insert_splits(share_params(selected))
-        self.name, self.phase, self.seed, self.dtype = whole.name, phase, seed, np.dtype(dtype)
+        self.name, self.phase, self.dtype = whole.name, phase, np.dtype(dtype)
+        self.seed = mode.seed() if seed is None else seed
         self.text = expand(selected)
+        device = device or mode.device() or "cpu"
         self.device = get_device(device) if isinstance(device, str) else device
         self.memory = memory
         inplace = plan_inplace(self.spec) if memory == "plan" else frozenset()
         self.clock = self.device.zeros(1, np.int64)
-        self.graph = wire(self.spec, phase, seed, inplace)
+        self.graph = wire(self.spec, phase, self.seed, inplace)
         if share is not None:
             share_by_name(self.graph, share.graph)
         self._place_weights()

@@ -17,6 +17,7 @@ MAX_LINES = 300
 # A part may import parts of its own row and of the rows above it. A folder is one part.
 LEVELS = (
     {"errors"},
+    {"mode"},
     {"params", "yamlfile"},
     {"cache", "device", "emit", "kernel", "kmath", "rewrite", "rng", "team", "threads"},
     {"blob"},
@@ -33,6 +34,7 @@ LEVELS = (
     {"net"},
     {"solver"},
     {"check", "docgen", "offline", "report", "timing"},
+    {"alone"},
     {"cli"},
     {"__main__"},
 )

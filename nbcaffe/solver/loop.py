@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import mode
 from ..errors import ConfigError, DataError, LabelError, NbcaffeError, NumericError
 from ..net import TEST, TRAIN, Net
 from . import policies, snapshot
@@ -244,6 +245,6 @@ def split_overrides(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
     return [text for text in overrides if text not in of_nets], of_nets
 
 
-def get_solver(solver: Any, **how: Any) -> Solver:
-    """pycaffe's way to make a solver from its file."""
-    return Solver(solver, **how)
+def get_solver(path: str | Path, **options: Any) -> Solver:
+    """pycaffe's name: the solver that a file describes, on the device of ``set_mode_cpu`` or ``set_mode_gpu``."""
+    return Solver(path, **{"device": mode.device(), **options})

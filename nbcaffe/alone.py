@@ -1,0 +1,96 @@
+"""One layer at a prompt: run it, check it, time it."""
+
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from . import layers  # noqa: F401  (defines the built-in types)
+from .check import CHECKS, Case
+from .errors import ConfigError
+from .layer import REGISTRY, Layer
+from .params import bind, did_you_mean
+from .single import Single
+
+
+class Alone:
+    """A layer with its parameters, as :func:`layer` makes it; memory comes with the shapes of the first input."""
+
+    def __init__(self, kind: str, params: dict[str, Any]):
+        self.kind, self.params = kind, params
+        self.single: Single | None = None
+
+    def on(self, shapes: list[tuple[int, ...]], **options: Any) -> Single:
+        """The layer with memory for bottoms of these shapes; kept as long as the shapes stay."""
+        known = [blob.shape for blob in self.single.bottom] if self.single else None
+        if self.single is None or known != shapes or options:
+            self.single = Single(self.kind, shapes, **options, **self.params)
+        return self.single
+
+    def run(self, *bottom: Any, **options: Any) -> Any:
+        """Forward: the top, or a list where there are several.  ``device="cuda"``, ``phase="TEST"`` are options."""
+        values = [np.asarray(value) for value in bottom]
+        tops = self.on([value.shape for value in values], **options).forward(*values)
+        return tops[0] if len(tops) == 1 else tops
+
+    def backward(self, *top_diff: Any) -> Any:
+        """The bottom's gradient for the last :meth:`run`; ``weights`` holds what was added to theirs."""
+        if self.single is None:
+            raise ConfigError(f"{self.kind}: call run() first; backward() is about its input")
+        diffs = self.single.backward(*(np.asarray(diff) for diff in top_diff))
+        return diffs[0] if len(diffs) == 1 else diffs
+
+    @property
+    def weights(self) -> list:
+        return self.single.layer.weights if self.single else []
+
+    def check(self, *shapes: tuple[int, ...]) -> dict[str, float]:
+        """Largest error of each check of ``nbcaffe check`` that applies, for bottoms of ``shapes``."""
+        example = {**self.params, **({"bottom": list(shapes)} if shapes else {})}
+        case = Case(self.kind, example)
+        return {name: check(case) for name, check, _, applies in CHECKS if applies(case)}
+
+    def time(self, *shapes: tuple[int, ...], rounds: int = 50) -> dict[str, float]:
+        """Median milliseconds of a forward and, where there is one, a backward pass."""
+        case = Case(self.kind, {**self.params, **({"bottom": list(shapes)} if shapes else {})})
+        single = case.single()
+        single.forward(*case.values)
+        passes = {"forward": single.layer.forward}
+        if case.differentiable:
+            passes["backward"] = single.layer.backward
+        return {name: milliseconds(lambda f=f: f(single.bottom, single.top), rounds) for name, f in passes.items()}
+
+
+def milliseconds(run: Any, rounds: int) -> float:
+    run()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return median(times) * 1e3
+
+
+def layer(kind: str | type[Layer], **params: Any) -> Alone:
+    """A layer by itself: ``nbcaffe.layer("Convolution", num_output=8, kernel_size=3).run(x)``.
+
+    Parameters
+    ----------
+    kind : str or class
+        A layer type, or a layer class of your own.
+    **params
+        Its parameters, as in YAML.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown type or a parameter that its declaration does not allow.
+    """
+    name = kind if isinstance(kind, str) else kind.__name__
+    if name not in REGISTRY:
+        raise ConfigError(f"no layer type {name!r}{did_you_mean(name, REGISTRY)}")
+    _, errors = bind(REGISTRY[name].params, params, name)
+    if errors:
+        raise ConfigError("\n".join(map(str, errors)))
+    return Alone(name, params)

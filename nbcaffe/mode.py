@@ -1,0 +1,35 @@
+"""What pycaffe keeps for the whole process: where nets run and the seed they draw from, unless they are told."""
+
+from .errors import ConfigError
+
+_chosen: dict[str, str | int] = {}
+
+SEED = 1701
+
+
+def set_mode_cpu() -> None:
+    """Nets and solvers made from now on run on the CPU."""
+    _chosen["device"] = "cpu"
+
+
+def set_mode_gpu() -> None:
+    """Nets and solvers made from now on run on CUDA."""
+    _chosen["device"] = "cuda"
+
+
+def set_random_seed(seed: int) -> None:
+    """Nets made from now on draw from this seed; a solver's own ``random_seed`` comes first."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"set_random_seed: expected an int and >= 0, got {seed!r}")
+    _chosen["seed"] = seed
+
+
+def device() -> str | None:
+    """The device that was chosen, or None."""
+    chosen = _chosen.get("device")
+    return None if chosen is None else str(chosen)
+
+
+def seed() -> int:
+    """The seed that was chosen, or the one every run starts from."""
+    return int(_chosen.get("seed", SEED))
