@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nbcaffe.layers  # noqa: F401  (defines the layers)
+from nbcaffe.check import CHECKS, Case
 from nbcaffe.errors import ConfigError, LabelError, NbcaffeError
 from nbcaffe.layer import REGISTRY
 from nbcaffe.params import REQUIRED, ParamError, bind, invalid_values
@@ -22,19 +23,8 @@ def examples(chosen=lambda cls: True):
 
 def build(kind, example, **options):
     """The layer and values for its bottoms, the same on every target."""
-    cls, params = REGISTRY[kind], dict(example)
-    shapes = params.pop("bottom", cls.bottom_shapes)
-    layer = Single(kind, shapes, num_top=params.pop("num_top", None), **params, **options)
-    rng = np.random.default_rng(7)
-    values = [np.asarray(cls.sample(i, shape, rng), float) for i, shape in enumerate(shapes)]
-    return layer, [away_from(cls.kinks, value) for value in values]
-
-
-def away_from(kinks, values):
-    """Samples so far from a kink that a difference quotient does not see it."""
-    for kink in kinks:
-        values = np.where(np.abs(values - kink) < 0.05, kink + 0.1, values)
-    return values
+    case = Case(kind, example)
+    return case.single(**options), list(case.values)
 
 
 def top_diffs(layer, seed=3):
@@ -58,59 +48,13 @@ def trains(cls):
     return cls.differentiable != ()
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=[name for name, *_ in CHECKS])
 @pytest.mark.parametrize(("kind", "example"), examples())
-def test_both_targets_agree(kind, example):
-    results = []
-    for device in ("cpu", "cuda"):
-        layer, values = build(kind, example, device=device)
-        tops = layer.forward(*values)
-        bottoms, weights = backward(layer, top_diffs(layer)) if trains(REGISTRY[kind]) else ([], [])
-        results.append([*tops, *bottoms, *weights])
-    for host, other in zip(*results, strict=True):
-        np.testing.assert_allclose(host, other, rtol=0, atol=1e-5 * max(1.0, np.abs(host).max(initial=0.0)))
-
-
-@pytest.mark.parametrize(("kind", "example"), examples(trains))
-def test_the_gradient_is_the_derivative(kind, example):
-    layer, values = build(kind, example, dtype=np.float64)
-    weights = [get(layer, w.data) for w in layer.layer.weights]
-    layer.forward(*values)
-    diffs = top_diffs(layer)
-    bottom_diffs, weight_diffs = backward(layer, diffs)
-    rng = np.random.default_rng(11)
-    able = layer.layer.differentiable
-    for index, diff in enumerate([*bottom_diffs, *weight_diffs]):
-        if index < len(values) and able is not None and index not in able:
-            continue
-        start = [*values, *weights]
-        direction = rng.standard_normal(diff.shape)
-        change = derivative(layer, start, index, direction, diffs)
-        np.testing.assert_allclose(np.vdot(diff, direction), change, rtol=1e-5, atol=1e-7)
-
-
-def derivative(layer, start, index, direction, diffs, step=1e-5):
-    """Central difference of ``sum(top * diff)`` along a direction of one bottom or weight."""
-    sums = []
-    for sign in (1, -1):
-        now = list(start)
-        now[index] = now[index] + sign * step * direction
-        bottoms = len(layer.bottom)
-        for weight, value in zip(layer.layer.weights, now[bottoms:], strict=True):
-            layer.device.upload(weight.data, value)
-        tops = layer.forward(*now[:bottoms])
-        sums.append(sum(float(np.vdot(top, diff)) for top, diff in zip(tops, diffs, strict=True)))
-    return (sums[0] - sums[1]) / (2 * step)
-
-
-@pytest.mark.parametrize(("kind", "example"), examples(lambda cls: cls.inplace))
-def test_in_place_changes_no_number(kind, example):
-    results = []
-    for inplace in (False, True):
-        layer, values = build(kind, example, inplace=inplace)
-        (top,) = layer.forward(*values)
-        (bottom,), _ = backward(layer, top_diffs(layer))
-        results.append((top, bottom))
-    np.testing.assert_array_equal(results[0], results[1])
+def test_what_nbcaffe_check_checks(kind, example, check):
+    _, error, tolerance, applies = check
+    case = Case(kind, example)
+    if applies(case):
+        assert error(case) <= tolerance
 
 
 @pytest.mark.parametrize(("kind", "example"), examples(trains))
