@@ -40,6 +40,9 @@ class Plan:
         self.data: dict[int, Storage] = {}
         self.diff: dict[int, Storage] = {}
         consumed = {id(b) for node in graph.nodes for b in node.bottom}
+        self.written = {  # blobs whose diff somebody's backward pass writes; another one is zero for good
+            id(b) for node in graph.nodes for b, need in zip(node.bottom, node.bottom_need, strict=True) if need
+        }
         for index, node in enumerate(graph.nodes):
             for position, blob in enumerate(node.top):
                 self.top(index, node, position, blob, pinned=id(blob) not in consumed)
@@ -64,7 +67,7 @@ class Plan:
         weighted = node.loss_weight[position] != 0.0
         fed = not node.bottom  # replayed when a NaN is traced, and filled by the user
         self.data[id(blob)].spans.append(everything if self.keep or pinned or weighted or fed else (index, index))
-        if self.keep or weighted or (pinned and node.backward):
+        if self.keep or weighted or (node.backward and id(blob) not in self.written):
             self.diff[id(blob)].spans.append(everything)
 
     def use(self, index: int, node: Node) -> None:
