@@ -111,9 +111,13 @@ class Layer:
         self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep))
         return self.buffers[-1]
 
+    @property
+    def place(self) -> str:
+        """Line of the net file, name and type, for messages: ``net.yaml:5: layer 'data' (HDF5Data)``."""
+        return f"{self.where + ': ' if self.where else ''}layer {self.name!r} ({type(self).__name__})"
+
     def fail(self, message: str) -> None:
-        place = f"{self.where}: " if self.where else ""
-        raise ShapeError(f"{place}layer {self.name!r} ({type(self).__name__}): {message}")
+        raise ShapeError(f"{self.place}: {message}")
 
     @classmethod
     def sample(cls, index: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

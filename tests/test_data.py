@@ -8,6 +8,7 @@ from nbcaffe.data import hdf5
 from nbcaffe.data.hdf5 import HDF5Source
 from nbcaffe.data.memory import MemorySource
 from nbcaffe.errors import DataError
+from nbcaffe.net import Net
 
 
 @pytest.fixture
@@ -258,6 +259,54 @@ def test_damage_inside_a_file_is_named_by_its_rows(write):
     path.write_bytes(raw)
     with pytest.raises(DataError, match=r"a\.h5: dataset 'data': rows 0 to 63 cannot be read"):
         labels(numbers(path), 4)
+
+
+# Through a net
+
+
+def net_of(path):
+    file = path.with_name("net.yaml")
+    layer = f"{{name: numbers, type: HDF5Data, top: [data, label], source: {path.name}, batch_size: 4}}"
+    file.write_text(f"name: n\nlayers:\n  - {layer}\n  - {{name: ip, type: InnerProduct, num_output: 1}}\n")
+    return file
+
+
+def complaint(file, run):
+    """What a run says, after the place in the net file and the layer that every complaint begins with."""
+    with pytest.raises(DataError) as caught:
+        run(file)
+    place = f"{file}:3: layer 'numbers' (HDF5Data): "
+    assert str(caught.value).startswith(place)
+    return str(caught.value).removeprefix(place)
+
+
+@pytest.mark.parametrize(
+    "name, message", [("misnamed", "misnamed.h5: no dataset 'data'"), ("truncated", "truncated.h5: truncated HDF5")]
+)
+def test_a_bad_file_is_named_with_its_layer_and_line(write, tmp_path, name, message):
+    said = complaint(net_of(broken(write, tmp_path, name)), Net)
+    assert said.startswith(f"{tmp_path}/{message}")
+
+
+def test_a_missing_file_is_named_with_its_layer_and_line(tmp_path):
+    said = complaint(net_of(tmp_path / "trian.h5"), Net)
+    assert said.startswith(f"{tmp_path}/trian.h5: no such file")
+
+
+def test_what_breaks_while_reading_is_named_with_layer_and_line(write):
+    samples = numbered(0, 8)
+    samples["data"][6] = np.nan
+    path = write("a.h5", **samples)
+    net = Net(net_of(path))
+    said = complaint(net_of(path), lambda _: net.forward())
+    assert said.startswith(f"{path}: dataset 'data', row 6 holds a NaN")
+
+
+def test_a_file_that_is_cut_while_it_is_used_is_named_with_layer_and_line(write):
+    path = write("a.h5", **numbered(0, 8))
+    net = Net(net_of(path))
+    path.write_bytes(path.read_bytes()[:600])
+    assert complaint(net_of(path), lambda _: net.forward()).startswith(f"{path}: truncated HDF5 file")
 
 
 # Arrays in memory

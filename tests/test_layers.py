@@ -177,7 +177,8 @@ def test_a_named_engine_computes_the_same(engine):
 
 def test_an_engine_that_cannot_says_why():
     with pytest.raises(
-        ConfigError, match=r"layer 'convolution': engine DIRECT cannot do this .*no dilation.*BLAS, PLAIN"
+        ConfigError,
+        match=r"layer 'convolution' \(Convolution\): engine DIRECT cannot do this .*no dilation.*BLAS, PLAIN",
     ):
         Single("Convolution", [(1, 2, 5, 5)], num_output=2, kernel_size=2, dilation=2, engine="DIRECT")
     with pytest.raises(ConfigError, match="on cuda"):

@@ -60,8 +60,7 @@ class Convolution(Layer):
         asked = vars(self).setdefault("asked_engine", self.engine)
         self.w = self.weight(shape.weight_shape, self.weight_filler)
         self.b = self.weight((shape.num_output,), self.bias_filler) if self.bias_term else None
-        owner = f"{self.where + ': ' if self.where else ''}layer {self.name!r}"
-        self.engine, self.op = convolution(shape, self.buffer, self.dtype, self.target, asked, owner)
+        self.engine, self.op = convolution(shape, self.buffer, self.dtype, self.target, asked, self.place)
         self.shape = shape
         return [(*bottom[0].shape[: self.channel_axis], self.num_output, *shape.out_spatial)] * len(bottom)
 

@@ -11,6 +11,7 @@ from ..blob import Blob
 from ..data.hdf5 import HDF5Source
 from ..data.memory import MemorySource
 from ..device import device_of
+from ..errors import DataError
 from ..fillers import fill
 from ..kernel import launch
 from ..layer import Layer
@@ -45,10 +46,17 @@ class Source(Layer, abstract=True):
     def read(self, top: Sequence[Blob]) -> None:
         """Read a batch into host memory and hand it to the target."""
         arrays = [device_of(blob.data).download(blob.data) for blob in top]
-        self.source.read(arrays)
+        try:
+            self.source.read(arrays)
+        except DataError as error:
+            raise self.named(error) from error
         for blob, array in zip(top, arrays, strict=True):
             if array is not blob.data:
                 device_of(blob.data).upload(blob.data, array)
+
+    def named(self, error: DataError) -> DataError:
+        """The same complaint, with the place in the net file that asked for the data."""
+        return DataError(f"{self.place}: {error}")
 
 
 class Input(Layer):
@@ -124,9 +132,11 @@ class HDF5Data(Source):
         if not isinstance(self.source, HDF5Source):
             folder = Path(self.where.rpartition(":")[0]).parent if self.where else None
             names = self.top_names or ("data", "label")[: self.num_tops]
-            self.source = HDF5Source(
-                self.source, self.batch_size, names, self.shuffle, self.key, scale=self.scale, folder=folder
-            )
+            given = (self.source, self.batch_size, names, self.shuffle, self.key)
+            try:
+                self.source = HDF5Source(*given, scale=self.scale, folder=folder)
+            except DataError as error:
+                raise self.named(error) from error
         return [(self.batch_size, *shape[1:]) for shape in self.source.shapes]
 
 

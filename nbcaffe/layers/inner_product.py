@@ -43,8 +43,7 @@ class InnerProduct(Layer):
         asked = vars(self).setdefault("asked_engine", self.engine)
         self.w = self.weight(self.shape.weight_shape, self.weight_filler)
         self.b = self.weight((self.num_output,), self.bias_filler) if self.bias_term else None
-        owner = f"{self.where + ': ' if self.where else ''}layer {self.name!r}"
-        self.engine, self.op = product(self.shape, self.buffer, self.dtype, self.target, asked, owner)
+        self.engine, self.op = product(self.shape, self.buffer, self.dtype, self.target, asked, self.place)
         return [(*shape[:axis], self.num_output)]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

@@ -66,8 +66,7 @@ class Labelled(Layer, abstract=True):
         shown = int(value) if value == value and abs(value) < 2**31 else value
         at = f"item {item}" + (f", position {place}" if inner > 1 else "")
         ignored = f" (or {self.ignore_label}, which is ignored)" if self.ignore_label is not None else ""
-        where = f"{self.where}: " if self.where else ""
         raise LabelError(
-            f"{where}layer {self.name!r} ({type(self).__name__}): label {shown} at {at} of the batch, "
-            f"expected 0 to {classes - 1}{ignored}; correct the data, set ignore_label, or raise num_output"
+            f"{self.place}: label {shown} at {at} of the batch, expected 0 to {classes - 1}{ignored}; "
+            "correct the data, set ignore_label, or raise num_output"
         )
