@@ -62,6 +62,20 @@ def on_compile(observer: Callable[[str, float], None]) -> None:
     _observers.append(observer)
 
 
+def notify(name: str, seconds: float) -> None:
+    """Tell the observers of :func:`on_compile` that a kernel was compiled."""
+    for observer in _observers:
+        observer(name, seconds)
+
+
+def build(dispatcher: Any, args: tuple, name: str) -> None:
+    """Have Numba compile for these arguments, and tell the observers unless the disk cache had it."""
+    start, misses = time.perf_counter(), sum(dispatcher.stats.cache_misses.values())
+    dispatcher.compile(tuple(dispatcher.typeof_pyval(a) for a in args))
+    if sum(dispatcher.stats.cache_misses.values()) > misses:
+        notify(name, time.perf_counter() - start)
+
+
 class Kernel:
     """A body, compiled on first use for each target, number of axes, dtype and kinds of argument."""
 
@@ -111,16 +125,12 @@ class Kernel:
         return self._compiled[kinds]
 
     def compile(self, dispatcher: Any, args: tuple) -> None:
-        start = time.perf_counter()
         try:
-            dispatcher.compile(tuple(dispatcher.typeof_pyval(a) for a in args))
+            build(dispatcher, args, self.__name__)
         except NumbaError as error:
             raise KernelError(
                 f"{self.where}: kernel {self.__name__!r} does not compile: {first_line(error)}"
             ) from error
-        if not sum(dispatcher.stats.cache_hits.values()):
-            for observer in _observers:
-                observer(self.__name__, time.perf_counter() - start)
 
     def module(self, target: str, ndim: int, dtype: str, arrays: frozenset[str]) -> Any:
         key = (target, ndim, dtype, arrays)

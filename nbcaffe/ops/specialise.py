@@ -20,7 +20,7 @@ import numba
 
 from ..cache import store
 from ..errors import KernelError
-from ..kernel import launch
+from ..kernel import build, launch
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package
 
@@ -101,5 +101,5 @@ def imported(file: Path, text: str, root: Path) -> list[Path]:
 def issue(kernel: Any, *args: Any) -> None:
     """Compile now, run now or at each step: what a layer's setup launches must not compile in the first step."""
     if hasattr(kernel, "compile"):  # absent under NUMBA_DISABLE_JIT
-        kernel.compile(tuple(kernel.typeof_pyval(a) for a in args))
+        build(kernel, args, kernel.__name__)
     launch(kernel, *args)
