@@ -21,6 +21,18 @@ class Steps:
     steps: list[Step] = field(default_factory=list)
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  # index of the node -> its part of the list
 
+    def run(self) -> None:
+        """Walk the whole list: a training step."""
+        for step in self.steps:
+            step()
+
+    def run_layers(self, first: int, last: int) -> None:
+        """Walk the parts of the layers ``first .. last``."""
+        for index, (low, high) in self.ranges.items():
+            if first <= index <= last:
+                for step in self.steps[low:high]:
+                    step()
+
 
 @dataclass
 class Storage:

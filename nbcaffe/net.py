@@ -176,14 +176,18 @@ class Net:
         for name, value in top_diffs.items():
             self._feed(self._blob(name), value, "diff")
         first, last = self._layer_index(end, 0), self._layer_index(start, len(self.graph.nodes) - 1)
-        for index, (low, high) in self._backward.ranges.items():
-            if first <= index <= last:
-                for step in self._backward.steps[low:high]:
-                    step()
+        self._backward.run_layers(first, last)
         names = [*diffs, *self.inputs]
         return {
             n: self.device.download(self.graph.blobs[n].diff) for n in names if self.graph.blobs[n].diff is not None
         }
+
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Let the net's MemoryData layer read these samples from the next pass on."""
+        for layer in self.layers:
+            if hasattr(layer, "set_arrays"):
+                return layer.set_arrays(data, labels)
+        raise NbcaffeError(f"net {self.name!r}: set_input_arrays needs a MemoryData layer, and it has none")
 
     def reshape(self) -> None:
         """Take over the inputs' new shapes: infer all others, plan memory and bind anew."""
@@ -216,21 +220,16 @@ class Net:
 
     def run_forward(self, first: int = 0, last: int | None = None) -> None:
         """Walk the bound steps of the layers ``first .. last`` and let them check what came in."""
-        last = len(self.graph.nodes) - 1 if last is None else last
-        if first == 0 and last == len(self.graph.nodes) - 1:
-            for step in self._forward.steps:
-                step()
+        if last is None:
+            self._forward.run()
+            last = len(self.graph.nodes) - 1
         else:
-            for index in range(first, last + 1):
-                low, high = self._forward.ranges[index]
-                for step in self._forward.steps[low:high]:
-                    step()
+            self._forward.run_layers(first, last)
         for node in self.graph.nodes[first : last + 1]:
             node.layer.guard()
 
     def run_backward(self) -> None:
-        for step in self._backward.steps:
-            step()
+        self._backward.run()
 
     def loss(self) -> float:
         """The sum of all tops, weighted by their loss_weight."""
@@ -270,9 +269,7 @@ class Net:
                 if not np.isfinite(self.device.download(weight._data)).all():
                     return node.layer.name, f"params[{node.layer.name!r}][{position}]"
             if node.bottom:  # data layers would read the next batch
-                low, high = self._forward.ranges[index]
-                for step in self._forward.steps[low:high]:
-                    step()
+                self._forward.run_layers(index, index)
             for blob in node.top:
                 if not np.isfinite(self.device.download(blob._data)).all():
                     return node.layer.name, blob.name

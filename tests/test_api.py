@@ -38,6 +38,18 @@ def test_weights_are_saved_and_loaded_by_name(tmp_path):
     np.testing.assert_array_equal(other.params["ip"][0].data, net.params["ip"][0].data)
 
 
+def test_arrays_feed_a_memory_data_layer():
+    layer = "{name: m, type: MemoryData, top: [x, label], batch_size: 2, channels: 3, height: 1, width: 1}"
+    net = nbcaffe.Net(f"layers:\n  - {layer}\n  - {{name: ip, type: InnerProduct, bottom: x, num_output: 2}}\n")
+    data = np.arange(12, dtype="f").reshape(4, 3, 1, 1)
+    net.set_input_arrays(data, np.arange(4))
+    for part in (data[:2], data[2:], data[:2]):
+        net.forward()
+        np.testing.assert_array_equal(net.blobs["x"].data, part)
+    with pytest.raises(nbcaffe.NbcaffeError, match="needs a MemoryData layer"):
+        nbcaffe.Net(NET, nbcaffe.TEST).set_input_arrays(data, np.arange(4))
+
+
 def test_the_seed_of_the_process_fills_the_weights():
     first = nbcaffe.Net(NET, nbcaffe.TEST).params["ip"][0].data.copy()
     nbcaffe.set_random_seed(5)
