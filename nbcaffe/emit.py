@@ -18,8 +18,9 @@ CPU = Dialect(
 )
 CUDA = Dialect(words={word: word for word in ("team_range", "team_sum", "team_max")}, mathematics=FUNCTIONS)
 
-# nnan and ninf are missing on purpose: a NaN in a net must stay one
-FAST = {"reassoc", "nsz", "contract", "arcp", "afn"}
+# nnan and ninf are missing on purpose: a NaN in a net must stay one.  So is arcp: vector loops would then divide by
+# reciprocals, where the last elements of each thread's part divide exactly, and the bits show the number of threads.
+FAST = {"reassoc", "nsz", "contract", "afn"}
 
 CPU_HEAD = """\
 import math
@@ -83,10 +84,11 @@ class Module:
         if isinstance(value, Device):
             return self.callee(name, value)
         text = constant(value)
-        if text is None and value not in (int, float, min, max, abs, range, len):
+        if text is None and not any(value is known for known in (int, float, min, max, abs, range, len)):
             what = f"{name!r} is a {type(value).__name__}"
             rewrite.fail(
-                rewrite.source.tree, f"{what}; a body may use numbers, small arrays, math and @device functions"
+                rewrite.places.get(name, rewrite.source.tree),
+                f"{what}; a body may use numbers, small arrays, math and @device functions",
             )
         return self.name(name, text) if text is not None else name
 

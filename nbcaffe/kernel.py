@@ -14,10 +14,12 @@ Three forms.  *Element*: the index names one output.  *Row*: it names a row or a
 every sum, and with it every bit, is the same on each run and for each number of threads.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import takewhile
 from math import prod
 from typing import Any
 
@@ -128,9 +130,8 @@ class Kernel:
         try:
             build(dispatcher, args, self.__name__)
         except NumbaError as error:
-            raise KernelError(
-                f"{self.where}: kernel {self.__name__!r} does not compile: {first_line(error)}"
-            ) from error
+            where, what = complaint(error, self.where)
+            raise KernelError(f"{where}: kernel {self.__name__!r} does not compile: {what}") from error
 
     def module(self, target: str, ndim: int, dtype: str, arrays: frozenset[str]) -> Any:
         key = (target, ndim, dtype, arrays)
@@ -155,10 +156,16 @@ def signature(value: Any) -> tuple:
     return (value.dtype.str, value.ndim) if hasattr(value, "ndim") and value.ndim else (type(value),)
 
 
-def first_line(error: Exception) -> str:
-    """What Numba says, without its chapters of context."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(" ")]
-    return " ".join(lines[:4])
+PLACE = re.compile(r"^During: .+ at (.+) \((\d+)\)$", re.M)
+
+
+def complaint(error: Exception, where: str) -> tuple[str, str]:
+    """The file and line that Numba means, or else ``where``, and what it says, without its chapters of context."""
+    places = PLACE.findall(str(error))
+    lines = [line.strip().removeprefix(">>> ") for line in str(error).splitlines()]
+    said = takewhile(lambda line: not line.startswith(("There are ", "During: ", "File ")), lines)
+    text = " ".join(line for line in said if line and not line.startswith("Failed in "))
+    return ":".join(places[-1]) if places else where, text
 
 
 def kernel(body: Callable | None = None, *, team: bool = False) -> Any:

@@ -6,6 +6,7 @@ is called comes along.  Positions stay the author's, so tracebacks, profilers an
 """
 
 import ast
+import builtins
 import copy
 import inspect
 import math
@@ -82,6 +83,7 @@ class Rewrite(ast.NodeTransformer):
     def __init__(self, source: Source, arrays: set[str], dialect: Dialect):
         self.source, self.arrays, self.dialect = source, arrays, dialect
         self.used: dict[str, Any] = {}  # names of the outside world that the rewritten body needs
+        self.places: dict[str, ast.AST] = {}  # where each of them is used first
 
     def run(self) -> ast.FunctionDef:
         old = copy.deepcopy(self.source.tree)  # the next target starts from the author's text
@@ -104,9 +106,9 @@ class Rewrite(ast.NodeTransformer):
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        module = self.source.scope.get(node.value.id) if isinstance(node.value, ast.Name) else None
-        if module in (math, np) and isinstance(getattr(module, node.attr, None), float):  # math.inf, math.pi
-            return self.visit_Constant(ast.copy_location(ast.Constant(getattr(module, node.attr)), node))
+        value = getattr(self.numeric(node.value), node.attr, None)
+        if isinstance(value, float):  # math.inf, math.pi
+            return self.visit_Constant(ast.copy_location(ast.Constant(value), node))
         return self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
@@ -142,25 +144,29 @@ class Rewrite(ast.NodeTransformer):
     def mathematical(self, func: ast.expr) -> str:
         """``exp`` for ``math.exp``, ``np.exp`` and a bare ``exp`` that was imported from ``math``; else nothing."""
         scope = self.source.scope
-        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
-            return func.attr if scope.get(func.value.id) in (math, np) else ""
+        if isinstance(func, ast.Attribute):
+            return func.attr if self.numeric(func.value) else ""
         if isinstance(func, ast.Name) and isinstance(scope.get(func.id), BuiltinFunctionType):
             return func.id if getattr(math, func.id, None) is scope[func.id] else ""
         return ""
 
+    def numeric(self, node: ast.expr) -> ModuleType | None:
+        """The module ``math`` or ``numpy``, where ``node`` is its name; a local name hides it, as in Python."""
+        value = self.source.scope.get(node.id) if isinstance(node, ast.Name) and node.id not in self.locals else None
+        return value if value is math or value is np else None  # not `in`: an array of that name compares by element
+
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        value = self.source.scope.get(node.id, BUILTIN)
-        if isinstance(node.ctx, ast.Load) and value is not BUILTIN and node.id not in self.locals:
-            self.used[node.id] = value
+        if isinstance(node.ctx, ast.Load) and node.id not in self.locals and node.id not in self.used:
+            if node.id in self.source.scope:
+                self.used[node.id], self.places[node.id] = self.source.scope[node.id], node
+            elif not hasattr(builtins, node.id):
+                self.fail(node, f"name {node.id!r} is not defined where the body stands")
         return node
 
     @property
     def locals(self) -> set[str]:
         stored = (n.id for n in ast.walk(self.source.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
         return {*self.source.args, *stored}
-
-
-BUILTIN = object()
 
 
 def constant(value: Any) -> str | None:
@@ -173,6 +179,6 @@ def constant(value: Any) -> str | None:
         return f"np.array({value.tolist()!r}, dtype={'real' if value.dtype.kind == 'f' else 'np.int64'})"
     if isinstance(value, tuple) and all(constant(v) for v in value):
         return f"({', '.join(str(constant(v)) for v in value)},)"
-    if isinstance(value, ModuleType) and value in (math, np):
-        return {math: "math", np: "np"}[value]
+    if isinstance(value, ModuleType):
+        return {math: "math", np: "np"}.get(value)
     return None
