@@ -96,6 +96,11 @@ class Layer:
     def guard(self) -> None:
         """Look at what a forward pass left behind and raise where the input was bad."""
 
+    @property
+    def multiply_adds(self) -> int:
+        """Of one forward pass, where products make up the work; known after :meth:`setup`."""
+        return 0
+
     def weight(self, shape: tuple[int, ...], filler: FillerSpec) -> Weight:
         """Declare the next learned blob."""
         index, self._declared = self._declared, self._declared + 1

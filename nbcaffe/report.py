@@ -3,14 +3,16 @@
 from argparse import Namespace
 from math import prod
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from .graph import Node
 from .net import Net
 from .netfile import read_net
 from .passes.expand import expand as flat_text
 from .passes.phase import filter_phase
+
+NARROWEST = 100  # columns of the table; in a narrower terminal lines wrap, but no number is cut
 
 
 def expand(args: Namespace) -> int:
@@ -32,7 +34,7 @@ def show(args: Namespace) -> int:
         overrides=args.set,
         memory="plan",
     )
-    Console().print(table(net))
+    Console(width=max(Console().width, NARROWEST)).print(table(net))
     for line in totals(net):
         print(line)
     return 0
@@ -40,21 +42,23 @@ def show(args: Namespace) -> int:
 
 def table(net: Net) -> Table:
     """One row a layer; splits, which nobody wrote, are left out."""
-    out = Table(title=f"{net.name} ({net.phase})", title_justify="left")
+    out = Table(title=f"{net.name} ({net.phase})", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("layer", "type", "tops", "weights"):
-        out.add_column(heading)
+        out.add_column(heading, overflow="fold")
     for heading in ("params", "multiply-adds", "bytes"):
-        out.add_column(heading, justify="right")
+        out.add_column(heading, justify="right", no_wrap=True)
     for node in net.graph.nodes:
         if node.spec.type == "Split":
             continue
-        tops = "  ".join(f"{b.name} {by(b.shape)}" for b in node.top)
-        weights = "  ".join(by(w.shape) for w in node.layer.weights)
+        named = [b.name + " " if b.name != node.spec.name else "" for b in node.top]
+        tops = "\n".join(name + by(b.shape) for name, b in zip(named, node.top, strict=True))
+        weights = "\n".join(by(w.shape) for w in node.layer.weights)
         own = sum(w.count for w in node.layer.weights if w.owner is w)
         size = sum(b.count for b in node.top) * net.dtype.itemsize
-        work = multiply_adds(node)
-        name = node.spec.name + (" (in place)" if node.inplace else "")
-        out.add_row(name, node.spec.type, tops, weights, number(own), number(work), number(size))
+        name = node.spec.name + ("\n(in place)" if node.inplace else "")
+        engine = getattr(node.layer, "engine", None)
+        kind = node.spec.type + (f"\n({engine})" if engine not in (None, "DEFAULT") else "")
+        out.add_row(name, kind, tops, weights, number(own), number(node.layer.multiply_adds), number(size))
     return out
 
 
@@ -64,11 +68,6 @@ def by(shape: tuple[int, ...]) -> str:
 
 def number(n: int) -> str:
     return f"{n:,}" if n else ""
-
-
-def multiply_adds(node: Node) -> int:
-    """Of one forward pass; layers that know theirs say so in ``multiply_adds``."""
-    return getattr(node.layer, "multiply_adds", 0)
 
 
 def predicted_bytes(net: Net) -> dict[str, int]:
@@ -82,7 +81,7 @@ def totals(net: Net) -> list[str]:
     """The lines under the table."""
     roles = predicted_bytes(net)
     learned = sum(prod(w.shape) for w in net.parameters)
-    work = sum(multiply_adds(node) for node in net.graph.nodes)
+    work = sum(node.layer.multiply_adds for node in net.graph.nodes)
     lines = [f"parameters       {learned:,}", f"multiply-adds    {work:,} forward"]
     lines += [f"memory           {sum(roles.values()):,} bytes: " + ", ".join(f"{k} {v:,}" for k, v in roles.items())]
     history = roles["weights"]

@@ -99,6 +99,10 @@ class Convolution(Layer):
             self.fail(f"{name} needs 1 or {axes} values, got {list(values)}")
         return values if len(values) == axes else (values or (default or 0,)) * axes
 
+    @property
+    def multiply_adds(self) -> int:
+        return self.shape.multiply_adds * self.num_tops
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         s, bias = self.shape, self.b.data if self.b else None
         for x, y in zip(bottom, top, strict=True):

@@ -46,6 +46,10 @@ class InnerProduct(Layer):
         self.engine, self.op = product(self.shape, self.buffer, self.dtype, self.target, asked, self.place)
         return [(*shape[:axis], self.num_output)]
 
+    @property
+    def multiply_adds(self) -> int:
+        return self.shape.multiply_adds
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         s, bias = self.shape, self.b.data if self.b else None
         x, y = bottom[0].data.reshape(s.rows, s.inner), top[0].data.reshape(s.rows, s.cols)
