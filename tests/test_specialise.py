@@ -29,7 +29,8 @@ x, w, y = np.ones((3, 5), np.float32), np.ones((7, 5), np.float32), aligned_zero
 engine.forward(x, w, None, y)
 stats = specialise("product").product.stats
 tile = specialise("product_tile", MR=4, NV=4).tile
-print(y[0, 0], "+".join(told) or "nothing", sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), tile.cache_hits)
+hits, misses = (sum(counts.values()) for counts in (stats.cache_hits, stats.cache_misses))
+print(y[0, 0], "+".join(told) or "nothing", hits, misses, tile.cache_hits)
 """
 
 
