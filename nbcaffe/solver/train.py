@@ -27,21 +27,22 @@ def run(args: Namespace) -> int:
     """Train; 0 at the end, 128 + the signal's number when one stopped the run."""
     console = Console(highlight=False, soft_wrap=True)
     compiled = Compiled(console)
-    on_compile(compiled)
     spec = read_spec(args)
     if spec.max_iter is None:
         raise ConfigError(f"{args.solver}: max_iter: how many iterations? set it in the file, or pass --max-iter")
     resume = find_snapshot(args.resume, args.runs, spec.name) if args.resume else None
     of_nets = split_overrides(args.set)[1]
-    solver = Solver(spec, device=args.device, overrides=of_nets, level=args.level, stages=args.stage, memory="plan")
+    with compiled:
+        solver = Solver(spec, device=args.device, overrides=of_nets, level=args.level, stages=args.stage, memory="plan")
     if resume is not None:
         solver.restore(resume)
     notes = [f"{path}: {solver.net.copy_from(path)}" for path in args.weights]
+    notes += [f"resumed from {resume}"] if resume else []
     folder = RunFolder(args.runs, spec.name)
     solver.prefix = str(folder.snapshots / Path(spec.snapshot_prefix or spec.name).name)
     folder.write_start(solver, args.device, str(resume) if resume else None)
     with Show(solver, folder, console, quiet=args.quiet) as show:
-        for note in [f"run folder: {folder.path}", *notes, *([f"resumed from {resume}"] if resume else [])]:
+        for note in [*compiled.note(), f"run folder: {folder.path}", *notes]:
             show.say(note)
         try:
             solver.solve()
@@ -63,16 +64,30 @@ def read_spec(args: Namespace) -> SolverSpec:
 
 
 class Compiled:
-    """Says that kernels are being compiled, once, and how long it took, when asked."""
+    """Shows, while a solver is being made, which kernel was compiled last, and then how many and how long it took."""
 
     def __init__(self, console: Console):
         self.console, self.kernels, self.seconds = console, 0, 0.0
+        self.status, self.open = console.status("", refresh_per_second=4), True
+
+    def __enter__(self) -> None:
+        on_compile(self)
+
+    def __exit__(self, *exception: object) -> None:
+        self.status.stop()
+        self.open = False  # from now on there is a progress bar
 
     def __call__(self, kernel: str, seconds: float) -> None:
         if not self.kernels:
             self.console.print("compiling kernels for this machine; later runs find them in the cache")
         self.kernels += 1
         self.seconds += seconds
+        if self.open:
+            self.status.start()
+            self.status.update(f"{self.kernels} compiled, the last: {kernel}")
+
+    def note(self) -> list[str]:
+        return [f"compiled {self.kernels} kernels in {self.seconds:.1f} s"] if self.kernels else []
 
 
 class Show:
