@@ -18,9 +18,11 @@ CPU = Dialect(
 )
 CUDA = Dialect(words={word: word for word in ("team_range", "team_sum", "team_max")}, mathematics=FUNCTIONS)
 
-# nnan and ninf are missing on purpose: a NaN in a net must stay one.  So is arcp: vector loops would then divide by
-# reciprocals, where the last elements of each thread's part divide exactly, and the bits show the number of threads.
-FAST = {"reassoc", "nsz", "contract", "afn"}
+# What is missing is missing on purpose.  nnan, ninf: a NaN in a net must stay one.  arcp: vector loops would divide by
+# reciprocals where the last elements of each thread's part divide exactly, and the bits show the number of threads.
+# reassoc: a loop that the disk cache holds was optimised once more than the one that has just been compiled, and the
+# bits of its sums show which of them runs.
+FAST = {"nsz", "contract", "afn"}
 
 CPU_HEAD = """\
 import math

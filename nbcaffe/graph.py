@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from . import rng
 from .blob import Blob, Weight
 from .errors import ShapeError
@@ -38,11 +40,12 @@ class Graph:
         return [w for node in self.nodes for w in node.layer.weights if w.owner is w]
 
 
-def wire(spec: NetSpec, phase: str, seed: int, inplace: frozenset[str]) -> Graph:
+def wire(spec: NetSpec, phase: str, seed: int, inplace: frozenset[str], dtype: np.dtype, target: str) -> Graph:
     """Create the layers, infer every shape, share weights, decide the backward pass."""
     graph = Graph([], {})
     for one in spec.layers:
         node = add(graph, one, phase, seed, one.name in inplace)
+        node.layer.dtype, node.layer.target = dtype, target  # setup chooses engines by them
         shapes(graph, node)
         weights(graph, node)
     decide_backward(graph, spec.force_backward)

@@ -82,7 +82,7 @@ class Net:
         self.memory = memory
         inplace = plan_inplace(self.spec) if memory == "plan" else frozenset()
         self.clock = self.device.zeros(1, np.int64)
-        self.graph = wire(self.spec, phase, self.seed, inplace)
+        self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name)
         if share is not None:
             share_by_name(self.graph, share.graph)
         self._place_weights()
@@ -104,7 +104,7 @@ class Net:
 
     def _bind(self) -> None:
         for node in self.graph.nodes:
-            node.layer.clock, node.layer.target = self.clock, self.device.name
+            node.layer.clock = self.clock
         for blob in self.graph.blobs.values():
             blob.overwritten_by = ""
         self.activation_bytes, taken = allocate(self.graph, self.device, self.dtype, self.memory == "keep")
