@@ -1,9 +1,22 @@
-"""Layer types without mathematics: reading nets must not depend on which layers there are."""
+"""Layer types without mathematics, and a net of them: reading nets must not depend on which layers there are."""
 
 import pytest
 
 from nbcaffe.layer import REGISTRY
 from nbcaffe.params import Bool, Choice, Filler, Float, Int, Ints, Shapes, Str
+
+LENET = """\
+name: lenet
+layers:
+  - {name: data, type: Data, top: [data, label], source: train.h5, batch_size: 64, include: {phase: TRAIN}}
+  - {name: data, type: Data, top: [data, label], source: test.h5, include: {phase: TEST}}
+  - {name: conv1, type: Convolution, num_output: 20, kernel_size: 5, param: [{lr_mult: 1}, {lr_mult: 2}]}
+  - {name: pool1, type: Pooling, kernel_size: 2}
+  - {name: ip1, type: InnerProduct, num_output: 10, weight_filler: xavier}
+  - {name: accuracy, type: Accuracy, bottom: [ip1, label], include: {phase: TEST}}
+  - {name: loss, type: SoftmaxWithLoss, bottom: [ip1, label]}
+"""
+DATA = "- {name: data, type: Input, top: [data, label], shape: [[2, 3, 8, 8], [2]]}"
 
 
 def stub(name, group, num_bottom=1, num_top=1, /, *, loss=False, inplace=False, needs=(), shares="", **params):

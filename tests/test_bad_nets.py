@@ -1,23 +1,10 @@
 """Nets with mistakes: every one is told at once, with its line and what would be right."""
 
 import pytest
-from stub_layers import stub_types  # noqa: F401
+from stub_layers import DATA, LENET, stub_types  # noqa: F401
 
 from nbcaffe.errors import ConfigError
 from nbcaffe.netfile import read_net
-
-LENET = """\
-name: lenet
-layers:
-  - {name: data, type: Data, top: [data, label], source: train.h5, batch_size: 64, include: {phase: TRAIN}}
-  - {name: data, type: Data, top: [data, label], source: test.h5, include: {phase: TEST}}
-  - {name: conv1, type: Convolution, num_output: 20, kernel_size: 5, param: [{lr_mult: 1}, {lr_mult: 2}]}
-  - {name: pool1, type: Pooling, kernel_size: 2}
-  - {name: ip1, type: InnerProduct, num_output: 10, weight_filler: xavier}
-  - {name: accuracy, type: Accuracy, bottom: [ip1, label], include: {phase: TEST}}
-  - {name: loss, type: SoftmaxWithLoss, bottom: [ip1, label]}
-"""
-DATA = "- {name: data, type: Input, top: [data, label], shape: [[2, 3, 8, 8], [2]]}"
 
 
 def errors(source, **keywords):
