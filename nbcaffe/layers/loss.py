@@ -12,31 +12,21 @@ from ..kernel import kernel, real, team_range, team_sum
 from ..layer import Layer, Loss
 from ..params import Bool, Choice, Int
 from .labels import Labelled, label_state
+from .softmax import softmax
 from .structural import copy
 
 NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
-LARGEST_LOSS = 87.33654475  # -log of the smallest normal float32: Caffe's bound
+SMALLEST = float(np.finfo(np.float32).tiny)  # Caffe's bound for probabilities; a loss is at most 87.3365
 
 
 @kernel
-def softmax_loss(n, s, x, labels, prob, losses, state, seen, ignored, ignores):
-    """Probabilities and loss of one place, ``log sum_c exp(x_c) - x_label``: a NaN score makes it NaN."""
-    classes = x.shape[1]
-    largest = x[n, 0, s]
-    for c in range(classes):
-        largest = max(largest, x[n, c, s])
-    total = 0.0
-    for c in range(classes):
-        e = math.exp(x[n, c, s] - largest)
-        prob[n, c, s] = e
-        total += e
-    for c in range(classes):
-        prob[n, c, s] /= total
-    kind = label_state(labels[n, s], classes, ignored, ignores)
+def softmax_loss(n, s, prob, labels, losses, state, seen, ignored, ignores):
+    """Loss of one place from its probabilities: a NaN, which is not below the bound, stays one."""
+    kind = label_state(labels[n, s], prob.shape[1], ignored, ignores)
     loss = 0.0
     if kind == 0:
-        loss = math.log(total) - (x[n, int(labels[n, s]), s] - largest)
-        loss = LARGEST_LOSS if loss > LARGEST_LOSS else loss
+        p = prob[n, int(labels[n, s]), s]
+        loss = -math.log(SMALLEST if p < SMALLEST else p)
     losses[n, s] = loss
     state[n, s] = kind
     seen[n, s] = labels[n, s]
@@ -154,8 +144,8 @@ class SoftmaxWithLoss(Normalized, Labelled, Loss):
         outer, classes, inner = self.sizes
         x, labels = bottom[0].data.reshape(self.sizes), bottom[1].data.reshape(outer, inner)
         state = self.state.data
-        buffers = (self.prob.data, self.losses.data, state, self.seen.data)
-        softmax_loss[outer, inner](x, labels, *buffers, *self.ignored)
+        softmax[outer, inner](x, self.prob.data)
+        softmax_loss[outer, inner](self.prob.data, labels, self.losses.data, state, self.seen.data, *self.ignored)
         fixed = self.normalizer(outer, inner)
         places = outer * inner
         losses, state = self.losses.data.reshape(places), state.reshape(places)
