@@ -79,7 +79,18 @@ DEEP = "name: deep\nlayers:\n  - {name: data, type: Input, top: [x, label], shap
 )
 DEEP += "  - {name: loss, type: SoftmaxWithLoss, bottom: [act7, label]}\n"
 
-GRAPHS = {"two losses": TWO_LOSSES, "branches": BRANCHES, "deep": DEEP}
+# No layer here keeps a blob for its own top: only the products' backward passes need them
+LINEAR = (
+    "name: linear\nlayers:\n  - {name: data, type: Input, top: [x, y], shape: [[7, 12], [7, 12]]}\n"
+    + "".join(
+        f"  - {{name: ip{k}, type: InnerProduct, bottom: {f'ip{k - 1}' if k else 'x'}, num_output: 12"
+        ", weight_filler: xavier}\n"
+        for k in range(6)
+    )
+    + "  - {name: loss, type: EuclideanLoss, bottom: [ip5, y]}\n"
+)
+
+GRAPHS = {"linear": LINEAR, "two losses": TWO_LOSSES, "branches": BRANCHES, "deep": DEEP}
 
 
 def fed(text, seed=0, **options):
@@ -162,13 +173,19 @@ def test_planned_memory_gives_the_same_bits_and_takes_less(name):
     assert plan.activation_bytes < keep.activation_bytes
 
 
+LARGE = {
+    "many activations": BRANCHES.replace("[2, 3, 9, 9], [2]", "[8, 3, 65, 65], [8]").replace("put: 4,", "put: 32,", 1),
+    "many weights": DEEP.replace("num_output: 12", "num_output: 400"),
+}
+
+
 @pytest.mark.parametrize("memory", ["keep", "plan"])
-def test_the_predicted_bytes_are_those_that_a_net_allocates(memory):
-    text = BRANCHES.replace("[2, 3, 9, 9], [2]", "[8, 3, 65, 65], [8]").replace("num_output: 4,", "num_output: 32,", 1)
-    Net(text, memory=memory)  # kernels are compiled now, not while their bytes are counted
+@pytest.mark.parametrize("name", LARGE)
+def test_the_predicted_bytes_are_those_that_a_net_allocates(name, memory):
+    Net(LARGE[name], memory=memory)  # kernels are compiled now, not while their bytes are counted
     tracemalloc.start()
     try:
-        net = Net(text, memory=memory)
+        net = Net(LARGE[name], memory=memory)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -295,6 +312,16 @@ def test_a_forward_pass_in_two_parts_is_a_whole_one():
     np.testing.assert_array_equal(rest["class"], whole["class"])
     with pytest.raises(NbcaffeError, match="no layer 'lefd'; it has data, "):
         net.forward(start="lefd")
+
+
+def test_random_layers_draw_anew_with_each_pass_from_the_first_layer_on():
+    net = fed(BRANCHES)
+    net.forward()
+    first = net.blobs["drop"].data.copy()
+    net.forward(start="joined")
+    np.testing.assert_array_equal(net.blobs["drop"].data, first)
+    net.forward()
+    assert (net.blobs["drop"].data != first).any()
 
 
 def test_a_backward_pass_in_two_parts_is_a_whole_one():
