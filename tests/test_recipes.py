@@ -18,9 +18,9 @@ SOLVERS = sorted(str(path.relative_to(NETS)) for path in NETS.glob("*/*solver.ya
 RECORD = Path(__file__).with_name("recorded_losses.json")
 ON_MNIST = ("lenet", "mnist_autoencoder")  # its files are fetched, not part of the repository
 ITERATIONS = 20
-# Sums are ordered by vector width and engine, and both differ between CPUs.  Recorded with AVX-512, run with AVX2 and with
-# SSE2, the losses of 20 iterations differ by at most 3e-7 of their value (on one thread not at all); a wrong gradient is
-# off by far more than this.
+# Sums are ordered by vector width and engine, and both differ between CPUs.  Recorded with AVX-512, run with AVX2 and
+# with SSE2, the losses of 20 iterations differ by at most 3e-7 of their value (on one thread not at all); a wrong
+# gradient is off by far more than this.
 TOLERANCE = 1e-5
 
 
