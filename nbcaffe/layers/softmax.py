@@ -17,11 +17,11 @@ def softmax(n, s, x, y):
     largest = x[n, 0, s]
     for c in range(classes):
         largest = max(largest, x[n, c, s])
+    for c in range(classes):  # apart from the sum, whose fixed order keeps a loop from being vectorised
+        y[n, c, s] = math.exp(x[n, c, s] - largest)
     total = 0.0
     for c in range(classes):
-        e = math.exp(x[n, c, s] - largest)
-        y[n, c, s] = e
-        total += e
+        total += y[n, c, s]
     for c in range(classes):
         y[n, c, s] /= total
 
