@@ -20,8 +20,8 @@ CUDA = Dialect(words={word: word for word in ("team_range", "team_sum", "team_ma
 
 # What is missing is missing on purpose.  nnan, ninf: a NaN in a net must stay one.  arcp: vector loops would divide by
 # reciprocals where the last elements of each thread's part divide exactly, and the bits show the number of threads.
-# reassoc: a loop that the disk cache holds was optimised once more than the one that has just been compiled, and the
-# bits of its sums show which of them runs.
+# reassoc: a loop from the disk cache summed to other bits than the same loop just compiled (seen; the cause is not
+# known, perhaps one more pass of the optimiser), so a resumed run could differ.
 FAST = {"nsz", "contract", "afn"}
 
 CPU_HEAD = """\
