@@ -34,7 +34,8 @@ def key(seed: int, *names: str | int) -> int:
 
 def words(key: int, hi: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """:func:`philox` on the host for the counters ``(hi, 0 .. n-1)``, as two uint64 arrays of 32-bit words."""
-    lo, top = np.arange(n, dtype=np.uint64), np.full(n, hi & MASK, np.uint64)
+    lo: np.ndarray = np.arange(n, dtype=np.uint64)
+    top: np.ndarray = np.full(n, hi & MASK, np.uint64)
     for _ in range(10):
         product = np.uint64(0xD256D193) * lo
         lo, top = (product >> np.uint64(32)) ^ np.uint64(key) ^ top, product & np.uint64(MASK)
