@@ -86,14 +86,13 @@ class Rewrite(ast.NodeTransformer):
         self.places: dict[str, ast.AST] = {}  # where each of them is used first
 
     def run(self) -> ast.FunctionDef:
-        old = copy.deepcopy(self.source.tree)  # the next target starts from the author's text
-        body = old.body[1:] if ast.get_docstring(old) else old.body
-        body = [self.visit(node) for node in body] or [ast.copy_location(ast.Pass(), old)]
-        args = ast.arguments([], [ast.copy_location(ast.arg(a), old) for a in self.source.args], None, [], [], None, [])
-        tree = ast.FunctionDef(old.name, args, body, [], None)
-        if hasattr(old, "type_params"):
-            vars(tree)["type_params"] = []
-        return ast.fix_missing_locations(ast.copy_location(tree, old))
+        tree = copy.deepcopy(self.source.tree)  # the next target starts from the author's text
+        body = tree.body[1:] if ast.get_docstring(tree) else tree.body
+        tree.body = [self.visit(node) for node in body] or [ast.copy_location(ast.Pass(), tree)]
+        args = [ast.copy_location(ast.arg(a), tree) for a in self.source.args]
+        tree.args = ast.arguments([], args, None, [], [], None, [])
+        tree.decorator_list, tree.returns = [], None
+        return ast.fix_missing_locations(tree)
 
     def fail(self, node: ast.AST, message: str) -> None:
         line = getattr(node, "lineno", self.source.tree.lineno)
