@@ -8,27 +8,28 @@ LANES = 32
 
 
 def simulated_words():
-    """The same three words over a shared array, for the simulator's threads."""
+    """The same three words over a shared array, for the simulator's threads.
 
-    @cuda.jit(device=True)
+    They are plain functions that ask for the running kernel's ``cuda``: of device functions, Numba's own simulator
+    takes it away again while another thread still runs (numba-cuda's counts the threads).
+    """
+    from numba.cuda.simulator.kernel import _get_kernel_context as running
+
     def team_range(n):
-        return range(cuda.threadIdx.x, n, cuda.blockDim.x)
+        return range(running().threadIdx.x, n, running().blockDim.x)
 
-    @cuda.jit(device=True)
+    def shared(value):
+        box = running().shared.array(LANES, np.float64)
+        running().syncthreads()
+        box[running().threadIdx.x] = value
+        running().syncthreads()
+        return box[: running().blockDim.x]
+
     def team_sum(value):
-        box = cuda.shared.array(LANES, np.float64)
-        cuda.syncthreads()
-        box[cuda.threadIdx.x] = value
-        cuda.syncthreads()
-        return type(value)(sum(box[: cuda.blockDim.x]))
+        return type(value)(sum(shared(value)))
 
-    @cuda.jit(device=True)
     def team_max(value):
-        box = cuda.shared.array(LANES, np.float64)
-        cuda.syncthreads()
-        box[cuda.threadIdx.x] = value
-        cuda.syncthreads()
-        return type(value)(max(box[: cuda.blockDim.x]))
+        return type(value)(max(shared(value)))
 
     return team_range, team_sum, team_max
 
