@@ -15,6 +15,13 @@ THREADS = 256
 ALIGNMENT = 64  # a vector register; NumPy's own large arrays start 16 bytes after such a boundary
 
 
+def running() -> Any:
+    """In the simulator: the ``cuda`` of the kernel that runs."""
+    from numba.cuda.simulator import kernel
+
+    return kernel._get_kernel_context()
+
+
 class Device(Protocol):
     """What a net needs of a target beside kernels."""
 

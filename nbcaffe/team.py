@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .device import SIMULATED, cuda
+from .device import SIMULATED, cuda, running
 
 LANES = 32
 
@@ -13,7 +13,6 @@ def simulated_words():
     They are plain functions that ask for the running kernel's ``cuda``: of device functions, Numba's own simulator
     takes it away again while another thread still runs (numba-cuda's counts the threads).
     """
-    from numba.cuda.simulator.kernel import _get_kernel_context as running
 
     def team_range(n):
         return range(running().threadIdx.x, n, running().blockDim.x)
