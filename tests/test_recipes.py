@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.solver.loop import Solver
+from nbcaffe.solver.recipe_data import fetch_missing
 
 NETS = Path(__file__).resolve().parents[1] / "nets"
 SOLVERS = sorted(str(path.relative_to(NETS)) for path in NETS.glob("*/*solver.yaml"))
@@ -71,3 +72,11 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         found = {name: train(name, folder) for name in SOLVERS}
     RECORD.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def test_missing_data_of_a_recipe_are_fetched_before_the_net_is_built(root, tmp_path, monkeypatch):
+    wanted = []
+    monkeypatch.setattr("nbcaffe.solver.recipe_data.ensure", wanted.append)
+    (tmp_path / "net.yaml").write_text((root / "nets/lenet/net.yaml").read_text())
+    fetch_missing([tmp_path / "net.yaml"])
+    assert wanted == [tmp_path / "data/train.h5", tmp_path / "data/test.h5"]

@@ -13,6 +13,7 @@ from ..net import Net
 from ..yamlfile import load
 from . import snapshot
 from .loop import split_overrides
+from .recipe_data import fetch_missing
 from .scoring import Batches, score
 from .spec import INLINE, NetState, read_solver
 from .train import facts_of
@@ -25,6 +26,7 @@ def run(args: Namespace) -> int:
     if not args.weights:
         console.print("no --weights: these are the scores of untrained weights")
     nets = sources(args)
+    fetch_missing(source for source, _, _ in nets)
     for index, (source, state, overrides) in enumerate(nets):
         stages = (*state.stage, *args.stage)
         phase, level = state.phase or args.phase, args.level or state.level

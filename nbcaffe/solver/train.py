@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..errors import ConfigError, NbcaffeError
 from ..kernel import on_compile
 from .loop import Solver, split_overrides
+from .recipe_data import fetch_missing
 from .run_folder import RunFolder, find_snapshot
 from .spec import SolverSpec, read_solver
 
@@ -32,6 +33,7 @@ def run(args: Namespace) -> int:
         raise ConfigError(f"{args.solver}: max_iter: how many iterations? set it in the file, or pass --max-iter")
     resume = find_snapshot(args.resume, args.runs, spec.name) if args.resume else None
     of_nets = split_overrides(args.set)[1]
+    fetch_missing([spec.train_source, *(source for source, _ in spec.test_sources)], of_nets)
     with compiled:
         solver = Solver(spec, device=args.device, overrides=of_nets, level=args.level, stages=args.stage, memory="plan")
     if resume is not None:
