@@ -2,14 +2,15 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
 from types import CodeType, ModuleType
 from typing import Any
 
 from .cache import store
 from .kmath import FUNCTIONS
-from .rewrite import Device, Dialect, Rewrite, Source, constant, source_of
+from .rewrite import Device, Dialect, Rewrite, Source, constant
 
 CPU = Dialect(
     words={"team_range": "range"},
@@ -108,9 +109,7 @@ class Module:
         while name in self.taken:
             name += "_"
         self.taken[name] = device
-        source = source_of(device.fn)
-        source.tree.name = name
-        return self.add(source, set(), exact=device.exact)
+        return self.add(named(device.source, name), set(), exact=device.exact)
 
     def text(self, head: str, loop: str) -> str:
         constants = "".join(f"{name} = {text}\n" for name, text in self.constants.items())
@@ -129,6 +128,13 @@ class Module:
         offset = self.text(head, "").count("\n")
         run(compile("\n" * offset + loop, str(path), "exec"))
         return module
+
+
+def named(source: Source, name: str) -> Source:
+    """The same function under another name; its tree is not copied but for the top, as nobody changes it."""
+    tree = copy(source.tree)
+    tree.name = name
+    return replace(source, tree=tree)
 
 
 def exec_in(module: ModuleType, code: CodeType) -> None:

@@ -24,12 +24,19 @@ from .errors import KernelError
 class Device:
     """A scalar function that kernel bodies may call; see :func:`nbcaffe.device`."""
 
-    def __init__(self, fn: Callable, *, exact: bool = False):
-        self.fn, self.exact = fn, exact
+    def __init__(self, fn: Callable, *, exact: bool = False, source: "Source | None" = None):
+        self.fn, self.exact, self._source = fn, exact, source
         self.__doc__, self.__name__ = fn.__doc__, fn.__name__
 
     def __call__(self, *args: Any) -> Any:
         return self.fn(*args)
+
+    @property
+    def source(self) -> "Source":
+        """Its text, which for a derivative is not the text of ``fn``."""
+        if self._source is None:
+            self._source = source_of(self.fn)
+        return self._source
 
 
 @dataclass
