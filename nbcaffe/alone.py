@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import layers  # noqa: F401  (defines the built-in types)
-from .check import CHECKS, Case
-from .errors import ConfigError
+from .checks import CHECKS, Case, examine
+from .errors import CheckError, ConfigError
 from .layer import REGISTRY, Layer
 from .params import bind, did_you_mean
 from .single import Single
@@ -46,10 +46,19 @@ class Alone:
         return self.single.layer.weights if self.single else []
 
     def check(self, *shapes: tuple[int, ...]) -> dict[str, float]:
-        """Largest error of each check of ``nbcaffe check`` that applies, for bottoms of ``shapes``."""
-        example = {**self.params, **({"bottom": list(shapes)} if shapes else {})}
-        case = Case(self.kind, example)
-        return {name: check(case) for name, check, _, applies in CHECKS if applies(case)}
+        """Largest error of each check of ``nbcaffe check`` that applies, for bottoms of ``shapes``.
+
+        Raises
+        ------
+        CheckError
+            Says what the checks found wrong.
+        """
+        case = Case(self.kind, {**self.params, **({"bottom": list(shapes)} if shapes else {})})
+        found = {check.name: finding for check in CHECKS if (finding := examine(check, case))}
+        faults = [f"{self.kind}: {name}: {finding.fault}" for name, finding in found.items() if not finding.passed]
+        if faults:
+            raise CheckError("\n".join(faults))
+        return {name: finding.error for name, finding in found.items()}
 
     def time(self, *shapes: tuple[int, ...], rounds: int = 50) -> dict[str, float]:
         """Median milliseconds of a forward and, where there is one, a backward pass."""

@@ -1,143 +1,119 @@
-"""Is a layer right?  Gradients against finite differences, targets against each other, in place, accumulation.
-
-``nbcaffe check`` runs this for layers and files of layers; the test suite runs it for every registered layer.
-"""
+"""``nbcaffe check``: layers by type or from a file, nets, and two targets or engines side by side."""
 
 import importlib.util
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from . import layers  # noqa: F401  (defines the built-in types)
-from .device import SIMULATED
+from .checks import CHECKS, Case, Finding, examine
+from .device import SIMULATED, cuda
 from .errors import ConfigError
 from .layer import REGISTRY
 from .params import did_you_mean
-from .single import Single, least
 
-STEP = 1e-6  # of the central difference, in float64
-
-
-class Case:
-    """One layer, one example: sample values clear of the layer's kinks, and a direction for each top's gradient."""
-
-    def __init__(self, kind: str, example: dict[str, Any], seed: int = 7):
-        example = dict(example)
-        self.kind, self.cls = kind, REGISTRY[kind]
-        self.shapes = [tuple(s) for s in example.pop("bottom", self.cls.bottom_shapes)]
-        self.num_top = example.pop("num_top", least(self.cls.num_top))
-        self.phase = example.pop("phase", "TRAIN")
-        self.params = example
-        self.rng = np.random.default_rng(seed)
-        self.values = [self.clear(self.cls.sample(i, s, self.rng)) for i, s in enumerate(self.shapes)]
-
-    def clear(self, values: np.ndarray) -> np.ndarray:
-        for kink in self.cls.kinks:
-            near = np.abs(values - kink) < 0.05
-            values = np.where(near, values + 0.1, values)
-        return values
-
-    def single(self, **options: Any) -> Single:
-        return Single(self.kind, self.shapes, phase=self.phase, num_top=self.num_top, **options, **self.params)
-
-    @property
-    def differentiable(self) -> bool:
-        return self.cls.differentiable != () and bool(self.shapes)
-
-    def run(self, **options: Any) -> list[np.ndarray]:
-        """Tops, then the bottoms' and weights' gradients, for one forward and one backward pass."""
-        single = self.single(**options)
-        rng = np.random.default_rng(3)
-        out = single.forward(*self.values)
-        if self.differentiable:
-            bottom = single.backward(*(rng.standard_normal(t.shape) for t in single.top))
-            out += [b for b, need in zip(bottom, single.layer.propagate_down, strict=True) if need]
-            out += [single.device.download(w.diff).copy() for w in single.layer.weights]
-        return out
+NETS = (".yaml", ".yml", ".prototxt")
+CUDA = "cpu = simulator" if SIMULATED else "cpu = GPU"
+Row = tuple[str, list[Finding | None]]
 
 
-def gradient_error(case: Case) -> float:
-    """The largest relative error of a directional derivative, over bottoms and weights."""
-    single = case.single(dtype=np.float64)
-    for weight in single.layer.weights:
-        single.device.upload(weight.data, case.rng.standard_normal(weight.shape))
-    spoil(single)
-    single.forward(*case.values)
-    direction = [case.rng.standard_normal(t.shape) for t in single.top]
-    single.backward(*direction)
-    inputs = [b for b, need in zip(single.bottom, single.layer.propagate_down, strict=True) if need]
-    errors = [0.0]
-    for blob in [*inputs, *single.layer.weights]:
-        gradient, start = blob.diff.copy(), blob.data.copy()
-        way = case.rng.standard_normal(blob.shape)
-        ends = []
-        for sign in (1.0, -1.0):
-            blob.data[...] = start + sign * STEP * way
-            tops = single.forward()
-            ends.append(sum(float((t * d).sum()) for t, d in zip(tops, direction, strict=True)))
-        blob.data[...] = start
-        numeric, analytic = (ends[0] - ends[1]) / (2 * STEP), float((gradient * way).sum())
-        errors.append(abs(numeric - analytic) / max(1.0, abs(numeric)))
-    return float(np.max(errors))  # a NaN stays one, where Python's max would lose it
+def run(args: Namespace) -> int:
+    """Check what the command line names; exit code 1 where something is wrong."""
+    nets = [item for item in args.what if item.endswith(NETS)]
+    start = time.perf_counter()
+    if getattr(args, "pair", None):
+        if not nets or len(nets) < len(args.what):
+            raise ConfigError("check --pair: name a net, such as `nbcaffe check net.yaml --pair cpu,sim`")
+        from .checks.pair import pair
+
+        faults = [fault for net in nets for fault in pair(net, args.pair, args.set)]
+    else:
+        faults = [fault for net in nets for fault in check_net(net, args)]
+        kinds = kinds_of([item for item in args.what if item not in nets]) if len(nets) < len(args.what) else []
+        kinds = kinds or ([] if nets else sorted(REGISTRY))
+        faults += [fault for kind in kinds for fault in check_type(kind)]
+    for fault in faults:
+        print(fault)
+    if not (SIMULATED or cuda.is_available()):
+        print("no CUDA target: the CPU was compared with nothing")
+    verdict = f"{len(faults)} FAILED" if faults else "all passed"
+    print(f"{verdict}, {time.perf_counter() - start:.1f} s")
+    return int(bool(faults))
 
 
-def spoil(single: Single) -> None:
-    """Leave a NaN wherever a pass must write: what is added to, or left out, then shows."""
-    for array in (*(top.data for top in single.top), *(bottom.diff for bottom in single.bottom)):
-        single.device.upload(array, np.nan)
+def check_net(net: str, args: Namespace) -> list[str]:
+    from .checks.net import check_net
+
+    return check_net(net, args.set)
 
 
-def difference(a: list[np.ndarray], b: list[np.ndarray]) -> float:
-    """The largest difference relative to the largest value, over pairs of arrays."""
-    errors = [
-        np.abs(x.astype(np.float64) - y).max() / np.maximum(1e-3, np.abs(y).max())
-        for x, y in zip(a, b, strict=True)
-        if x.size
-    ]
-    return float(np.max(errors, initial=0.0))
+def check_type(kind: str) -> list[str]:
+    """Print a layer's table; return its faults as sentences."""
+    cases = [Case(kind, example) for example in REGISTRY[kind].examples]
+    rows = [(check.name, [examine(check, case) for case in cases]) for check in CHECKS]
+    table = Table(title=kind, title_justify="left")
+    table.add_column("check")
+    for case in cases:
+        table.add_column(escape(describe(case)), overflow="fold")
+    for name, found in rows:
+        if any(found):
+            table.add_row(CUDA if name == "cpu = cuda" else name, *map(cell, found))
+    if any(case.kinks.looked for case in cases):
+        table.add_row("kinks", *map(kinks, cases))
+    Console().print(table)
+    return list(faults(kind, cases, rows)) + advice(cases)
 
 
-def targets_error(case: Case) -> float:
-    """CPU against CUDA: a GPU, or the simulator."""
-    return difference(case.run(device="cuda"), case.run(device="cpu"))
+def describe(case: Case) -> str:
+    params = {k: v for k, v in case.example.items() if k != "bottom"}
+    return ", ".join(f"{k}: {v}" for k, v in params.items()) or "defaults"
 
 
-def inplace_error(case: Case) -> float:
-    """In place against not in place; the bottom's gradient and the top must not change."""
-    return difference(case.run(inplace=True), case.run())
+def cell(found: Finding | None) -> str:
+    if found is None:
+        return ""
+    if not found.passed:
+        return "[bold red]FAILED[/]"
+    return "ok" if not found.error else f"ok {found.error:.0e}"
 
 
-def accumulation_error(case: Case) -> float:
-    """Weights' gradients after two passes against twice those of one."""
-    single = case.single()
-    direction = [case.rng.standard_normal(t.shape) for t in single.top]
-    diffs = []
-    for _ in range(2):
-        single.forward(*case.values)
-        single.backward(*direction)
-        diffs.append([w.diff.copy() for w in single.layer.weights])
-    return difference(diffs[1], [2.0 * d for d in diffs[0]])
+def kinks(case: Case) -> str:
+    """``found 1 at 0, declared 1``, and jumps of the value itself."""
+    text = f"found {len(case.kinks.places)}{places(case.kinks.places)}, declared {len(case.cls.kinks)}"
+    return text + (f"; jumps: {len(case.kinks.jumps)}{places(case.kinks.jumps)}" if case.kinks.jumps else "")
 
 
-Check = tuple[str, Callable[[Case], float], float, Callable[[Case], bool]]
-CHECKS: tuple[Check, ...] = (
-    ("gradient", gradient_error, 1e-5, lambda c: c.differentiable),
-    ("cpu = cuda", targets_error, 1e-5, lambda c: SIMULATED),
-    ("in place", inplace_error, 1e-6, lambda c: c.cls.inplace and c.differentiable),
-    ("accumulation", accumulation_error, 1e-5, lambda c: c.differentiable and bool(c.single().layer.weights)),
-)
+def places(found: tuple[float, ...]) -> str:
+    return " at " + ", ".join(f"{x:g}" for x in found[:3]) + (", ..." if len(found) > 3 else "") if found else ""
 
 
-def cases(kinds: list[str]) -> Iterator[tuple[str, int, Case]]:
-    for kind in kinds:
-        for index, example in enumerate(REGISTRY[kind].examples):
-            yield kind, index, Case(kind, example)
+def faults(kind: str, cases: list[Case], rows: list[Row]) -> Iterator[str]:
+    """A sentence for each check that failed; examples that fail alike are one."""
+    for name, found in rows:
+        seen: dict[str, list[str]] = {}
+        for case, finding in zip(cases, found, strict=True):
+            if finding and not finding.passed:
+                seen.setdefault(finding.fault, []).append(describe(case))
+        for fault, examples in seen.items():
+            yield f"{kind} ({'; '.join(examples)}): {name}: {fault}"
+
+
+def advice(cases: list[Case]) -> list[str]:
+    """Not a fault, so it is printed here: a function that jumps needs another one to learn by."""
+    jumping = next((c for c in cases if c.kinks.jumps and getattr(c.cls, "surrogate", None) is None), None)
+    if jumping:
+        print(
+            f"{jumping.kind}: its value jumps{places(jumping.kinks.jumps)}, and no derivative tells of that: to learn "
+            "through it, declare surrogate=, a function whose derivative the backward pass takes"
+        )
+    return []
 
 
 def kinds_of(what: list[str]) -> list[str]:
@@ -145,14 +121,17 @@ def kinds_of(what: list[str]) -> list[str]:
     found: list[str] = []
     for item in what:
         if item.endswith(".py"):
-            before = set(REGISTRY)
+            before: dict[str, Any] = dict(REGISTRY)
             load_layers(Path(item))
-            found += sorted(set(REGISTRY) - before)
+            new = [kind for kind, cls in REGISTRY.items() if before.get(kind) is not cls]
+            if not new:
+                raise ConfigError(f"{item}: defines no layer; a layer is a subclass of Activation or Layer")
+            found += new
         elif item in REGISTRY:
             found.append(item)
         else:
             raise ConfigError(f"check: no layer type {item!r}{did_you_mean(item, REGISTRY)}")
-    return found or sorted(REGISTRY)
+    return found
 
 
 def load_layers(path: Path) -> None:
@@ -162,20 +141,8 @@ def load_layers(path: Path) -> None:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-
-
-def run(args: Namespace) -> int:
-    """Print a table of checks; exit code 1 where one fails."""
-    table = Table("layer", "example", *(name for name, *_ in CHECKS))
-    failed = 0
-    for kind, index, case in cases(kinds_of(args.what)):
-        row = []
-        for _, check, tolerance, applies in CHECKS:
-            error = check(case) if applies(case) else None
-            failed += error is not None and not error <= tolerance
-            row.append("" if error is None else f"{error:.1e}" + ("" if error <= tolerance else "  FAILED"))
-        table.add_row(kind, str(index), *row)
-    Console().print(table)
-    print(f"{failed} failed" if failed else "all passed")
-    return int(failed > 0)
+    sys.path.insert(0, str(path.parent))  # it may import what lies beside it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))

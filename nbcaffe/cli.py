@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from . import __version__
@@ -66,8 +68,12 @@ def _target(address: str) -> Callable[[argparse.Namespace], int | None]:
 
 
 def _choose_device(args: argparse.Namespace) -> None:
-    """``--device sim`` is the cuda target in Numba's simulator; the verbs see ``cuda``."""
-    if getattr(args, "device", None) != "sim":
+    """``--device sim`` is the cuda target in Numba's simulator; the verbs see ``cuda``.
+
+    ``check`` compares with whatever cuda target there is: a GPU, else the simulator.
+    """
+    compares = getattr(args, "device", None) == "any" and not gpu_found() and "numba.cuda" not in sys.modules
+    if not compares and "sim" not in (getattr(args, "device", None), *(getattr(args, "pair", None) or "").split(",")):
         return
     args.device = "cuda"
     os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
@@ -76,6 +82,15 @@ def _choose_device(args: argparse.Namespace) -> None:
         if "numba.cuda" in sys.modules and not numba.config.ENABLE_CUDASIM:
             raise DeviceError("--device sim: numba.cuda is loaded already, without its simulator; use a new process")
         numba.config.reload_config()
+
+
+def gpu_found() -> bool:
+    """Whether NVIDIA's driver knows a GPU; asked without Numba, which would settle the matter by being loaded."""
+    count = ctypes.c_int(0)
+    with suppress(OSError, AttributeError):
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return False
 
 
 # What several verbs take.
@@ -162,8 +177,24 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", nargs="*", help="layer types, Python files that define layers, or nets (default: every layer type)"
     )
+    parser.add_argument(
+        "--pair",
+        metavar="A,B",
+        help="run a net twice, on two targets (cpu, cuda, sim) or by two engines (PLAIN, DIRECT, BLAS), and name the "
+        "first layer that differs",
+    )
     _settings(parser)
-    _device(parser)
+    parser.add_argument(
+        "--device",
+        choices=("any", "cuda", "sim", "cpu"),
+        default="any",
+        help="what the CPU is compared with: a GPU where there is one, else the simulator (default: any)",
+    )
+
+
+def _new_layer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="the layer's type, such as MyAct")
+    parser.add_argument("--to", metavar="FILE", help="the file to write (default: my_act.py for MyAct)")
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +219,8 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "train": ("train a net by a solver file, or go on from a snapshot", _train, "solver.train:run"),
     "test": ("score weights on a test net", _test, "solver.test:run"),
     "time": ("time each layer of a net, forward and backward", _time, "timing:run"),
-    "check": ("check layers: gradients, targets, in place, bad parameters", _check, "check:run"),
+    "new-layer": ("write a layer of your own, which works at once", _new_layer, "scaffold:run"),
+    "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),
     "data": ("fetch a data set, verify it and convert it to HDF5", _data, "data.fetch:run"),
     "show": ("table of a net's layers, shapes, parameters, work and memory", lambda p: _net(p, "TRAIN"), "report:show"),
     "expand": ("print the flat net after variables, repeats and templates", lambda p: _net(p, None), "report:expand"),

@@ -33,5 +33,9 @@ class DeviceError(NbcaffeError):
     """A device that is not there."""
 
 
+class CheckError(NbcaffeError):
+    """A layer that does not do what every layer must."""
+
+
 class KernelError(NbcaffeError):
     """A kernel body that cannot be compiled."""

@@ -50,7 +50,8 @@ class Gain(Layer):
 
     def backward(self, bottom, top):
         scale_gradient[1](bottom[0].data, top[0].diff, self.w.diff)
-        scale[5](top[0].diff, self.w.data, bottom[0].diff)
+        if self.propagate_down[0]:
+            scale[5](top[0].diff, self.w.data, bottom[0].diff)
 """
 
 FAULTS = {

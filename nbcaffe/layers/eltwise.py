@@ -106,9 +106,9 @@ class Eltwise(Layer):
         values = [b.data.reshape(n) for b in bottom]
         y, dy = top[0].data.reshape(n), top[0].diff.reshape(n)
         for k, blob in enumerate(bottom):
-            dx = blob.diff.reshape(n)
             if not self.propagate_down[k]:
                 continue
+            dx = blob.diff.reshape(n)
             if self.operation == "SUM":
                 scaled[n](dy, dx, self.factors[k])
             elif self.operation == "MAX":

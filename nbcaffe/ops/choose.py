@@ -49,7 +49,8 @@ def choose(
     engine: str,
     owner: str,
 ) -> tuple[str, Any]:
-    able = {name: E for name, E in engines.items() if E.supports(shape, dtype, target)}
+    sized = engines if shape.multiply_adds else {"PLAIN": engines["PLAIN"]}  # no items: only plain loops do nothing
+    able = {name: E for name, E in sized.items() if E.supports(shape, dtype, target)}
     at = f"{owner}: " if owner else ""
     if not able:
         raise ConfigError(f"{at}no engine can do {shape}; convolution has one to three axes")
