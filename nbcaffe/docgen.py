@@ -53,7 +53,20 @@ def reference() -> dict[str, str]:
     import_module(".layers", __package__)  # defines what REGISTRY holds
     own = {name: cls for name, cls in REGISTRY.items() if cls.__module__.startswith(f"{__package__}.layers.")}
     declared = import_module(".solver.spec", __package__).SolverSpec.params
-    return {"layers.md": layers_page(own), "solver.md": solver_page(declared)}
+    updates = import_module(".solver.rules", __package__).UPDATES
+    policies = import_module(".solver.policies", __package__).POLICIES
+    sections = [
+        named_section("Updates", "type", {n: (prose(u), u.params) for n, u in updates.items() if is_ours(u)}),
+        named_section(
+            "Policies", "lr_policy", {n: (prose(p.rate), p.params) for n, p in policies.items() if is_ours(p.rate)}
+        ),
+    ]
+    return {"layers.md": layers_page(own), "solver.md": "\n".join([solver_page(declared), *sections])}
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether it is part of the package, and not of a file that some net imported."""
+    return bool(thing.__module__.startswith(f"{__package__}."))
 
 
 def layers_page(layers: Mapping[str, type[Layer]]) -> str:
@@ -81,9 +94,17 @@ def solver_page(declared: Mapping[str, Param]) -> str:
     return "\n".join([NOTE, "# Solver files\n", table(declared)])
 
 
-def prose(cls: type) -> str:
-    """A class's own docstring as Markdown."""
-    return inspect.cleandoc(cls.__doc__ or "").replace("``", "`") + "\n"
+def named_section(title: str, key: str, entries: Mapping[str, tuple[str, Mapping[str, Param]]]) -> str:
+    """What a setting may name: one paragraph each, and a table of the settings that come with it."""
+    parts = [f"## {title}\n", f"Values of `{key}`.\n"]
+    for name, (text, params) in entries.items():
+        parts += [f"### {name}\n", text] + [table(params)] * bool(params)
+    return "\n".join(parts)
+
+
+def prose(thing: Any) -> str:
+    """A class's or function's own docstring as Markdown."""
+    return inspect.cleandoc(thing.__doc__ or "").replace("``", "`") + "\n"
 
 
 def counted(count: Any, noun: str) -> str:

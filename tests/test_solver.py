@@ -16,7 +16,7 @@ from nbcaffe.solver.loop import Solver
 from nbcaffe.solver.policies import POLICIES, rate
 from nbcaffe.solver.scoring import score
 from nbcaffe.solver.spec import SETTINGS, SolverSpec, read_solver
-from nbcaffe.solver.updates import PART, UPDATES, Update
+from nbcaffe.solver.updates import PART, BoundUpdate
 
 MINIMAL = {"net": "net.yaml", "base_lr": 0.1}
 
@@ -44,7 +44,9 @@ def test_all_mistakes_of_a_file_come_at_once_with_their_lines():
 def test_settings_of_the_command_line_are_checked_like_those_of_the_file():
     text = "base_lr: 0.1\nnet: a\n"
     assert read_solver(text, ["momentum=0.5"]).momentum == 0.5
-    assert messages(text, "momentun=0.5")[0].startswith("--set momentun=0.5: the solver has no setting 'momentun', did")
+    assert messages(text, "momentun=0.5")[0].startswith(
+        "--set momentun=0.5: the solver has no parameter 'momentun', did"
+    )
     assert messages(text, "momentum=much")[0].startswith("--set momentum=much: momentum: expected a float")
     assert messages(text, "momentum")[0] == "--set momentum: expected KEY=VALUE"
 
@@ -136,7 +138,7 @@ def cases(golden):
 
 def test_rates_are_those_of_caffe(golden):
     for name, group, given in cases(golden):
-        spec = solver(**{**given, "type": "SGD"})
+        spec = solver(**given)
         rates = [rate(spec, it) for it in range(20)]
         np.testing.assert_allclose(rates, group["lr"][()], rtol=1e-6, err_msg=name)
 
@@ -156,9 +158,8 @@ def test_the_longest_sigmoid_does_not_overflow():
 def test_every_update_is_that_of_caffe(golden, device, updates):
     seen = 0
     for name, group, given in cases(golden):
-        if given.get("type", "SGD") in UPDATES:
-            replay(name, group, solver(**given), get_device(device), updates)
-            seen += 1
+        replay(name, group, solver(**given), get_device(device), updates)
+        seen += 1
     assert seen
 
 
@@ -176,7 +177,7 @@ def replay(name, group, spec, device, updates):
 
     data, diff = device.zeros(end), device.zeros(end)
     device.upload(data, gather("init"))
-    update = Update(spec, device, data, diff, rules)
+    update = BoundUpdate(spec, device, data, diff, rules)
     learns = np.concatenate([np.full(hi - lo, lr_mult != 0) for lr_mult, _, lo, hi in rules])
     for k in range(1, updates + 1):
         device.upload(diff, gather(f"grad/{k}"))
@@ -197,10 +198,10 @@ def multipliers(group, blob):
 
 
 def trajectories(golden):
-    """SGD runs of Caffe whose layers all are there."""
+    """Runs of Caffe whose layers all are there."""
     for name, group, given in cases(golden):
         net = json.loads(group.attrs["net_json"])
-        if given.get("type", "SGD") in UPDATES and {layer["type"] for layer in net["layer"]} <= set(REGISTRY):
+        if {layer["type"] for layer in net["layer"]} <= set(REGISTRY):
             yield name, group, given, net
 
 
@@ -239,7 +240,7 @@ def an_update(gradient, **settings):
     device = get_device("cpu")
     data, diff = device.zeros(gradient.size), device.zeros(gradient.size)
     diff[...] = gradient
-    return Update(solver(**settings), device, data, diff, [(1.0, 1.0, 0, gradient.size)]), data
+    return BoundUpdate(solver(**settings), device, data, diff, [(1.0, 1.0, 0, gradient.size)]), data
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 5 * PART + 7])

@@ -17,7 +17,7 @@ from . import policies, snapshot
 from .scoring import outputs, plain, score
 from .signals import Signals
 from .spec import NetState, SolverSpec, read_solver
-from .updates import Update
+from .updates import BoundUpdate
 
 EVENTS = ("on_start", "on_gradients_ready", "on_iteration", "on_metrics", "on_snapshot")
 log = logging.getLogger("nbcaffe.solver")
@@ -66,7 +66,7 @@ class Solver:
         ]
         if self.net.param_diff is None or not self.net.rules:
             raise ConfigError(f"net {self.net.name!r}: nothing to train: no loss, or no weight whose lr_mult is not 0")
-        self.update = Update(spec, self.net.device, self.net.param_data, self.net.param_diff, self.net.rules)
+        self.update = BoundUpdate(spec, self.net.device, self.net.param_data, self.net.param_diff, self.net.rules)
         self.iter = 0
         self.losses: deque[float] = deque(maxlen=spec.average_loss)
         self.stopped_by: int | None = None  # the signal that ended solve()

@@ -7,107 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..params import Bool, Choice, Float, Int, Ints, Param, ParamError, Str, Strs, bind, did_you_mean
-from ..spec import PHASES, Records, declare
+from ..errors import ConfigError
+from ..params import Param, ParamError, bind, did_you_mean
+from ..passes.imports import import_layers
 from ..yamlfile import Located, Problems, dump, load, located, parse
-from .policies import POLICIES
-from .updates import UPDATES
+from .policies import POLICIES, rate
+from .rules import UPDATES
+from .settings import SETTINGS, NetState
 
-CAFFE_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 NET_SOURCES = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 INLINE = "solver"  # the key of a net file that holds its solver
-
-
-class Document(Param[Mapping]):
-    """A net written inside the solver file."""
-
-    kind = "a net: a mapping with layers"
-    wrong = ("net.yaml", 3, [1])
-
-    def convert(self, value: Any) -> Any:
-        return value if isinstance(value, Mapping) else self.fail(value)
-
-
-class Documents(Param[tuple]):
-    kind = "a net or a list of nets: mappings with layers"
-    wrong = ("net.yaml", 3, [1])
-
-    def convert(self, value: Any) -> Any:
-        listed = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-        return listed if all(isinstance(v, Mapping) for v in listed) else self.fail(value)
-
-
-class TestIter(Param[tuple]):
-    """How long each test net is scored."""
-
-    kind = "a number of batches, `all`, or a list of these, one for each test net"
-    wrong = ("most", 0, -1, 1.5, True, ["all", "most"])
-
-    def convert(self, value: Any) -> Any:
-        listed = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-        good = all(v == "all" or (type(v) is int and v > 0) for v in listed)
-        return listed if good else self.fail(value)
-
-
-@dataclass(frozen=True)
-class NetState:
-    """Which layers a net includes, beside those of its phase."""
-
-    phase: str | None = None
-    level: int = 0
-    stage: tuple[str, ...] = ()
-
-
-STATE_KEYS = declare(
-    phase=Choice(*PHASES, default=None, doc="TRAIN for the train net, TEST for test nets unless given"),
-    level=Int(0, doc="level for include and exclude rules"),
-    stage=Strs((), doc="stages for include and exclude rules"),
-)
-STATE = "a state like {level: 1, stage: [deploy]}"
-
-SETTINGS = declare(
-    net=Str(None, doc="file of the net for training and testing; paths count from the solver file's folder"),
-    net_param=Document(None, doc="the net itself, instead of its file"),
-    train_net=Str(None, doc="file of the net for training only"),
-    train_net_param=Document(None, doc="the net for training only, instead of its file"),
-    test_net=Strs((), doc="files of nets for testing only"),
-    test_net_param=Documents((), doc="nets for testing only, instead of their files"),
-    train_state=Records(STATE_KEYS, NetState, STATE, "level and stages of the train net"),
-    test_state=Records(STATE_KEYS, NetState, STATE + ", or a list of these", "level and stages of each test net"),
-    test_iter=TestIter((), doc="batches that each test averages over; `all`: each sample exactly once"),
-    test_interval=Int(0, ge=0, doc="iterations from test to test; 0: no tests"),
-    test_compute_loss=Bool(False, doc="say the weighted total loss of a test, too"),
-    test_initialization=Bool(True, doc="test before the first iteration"),
-    base_lr=Float(ge=0, doc="the learning rate that the policy starts from"),
-    display=Int(0, ge=0, doc="iterations from one logged loss to the next; 0: none"),
-    average_loss=Int(1, ge=1, doc="iterations that the logged loss is averaged over"),
-    max_iter=Int(None, ge=0, doc="number of iterations"),
-    iter_size=Int(1, ge=1, doc="batches whose gradients are averaged for one update"),
-    lr_policy=Choice(*POLICIES, doc="how the learning rate changes"),
-    gamma=Float(None, ge=0, doc="of the policies step, exp, inv, multistep and sigmoid"),
-    power=Float(None, doc="of the policies inv and poly"),
-    momentum=Float(0.0, ge=0, lt=1, doc="how much of the last update goes into the next"),
-    weight_decay=Float(0.0, ge=0, doc="strength of the pull of the weights towards 0"),
-    regularization_type=Choice("L2", "L1", doc="weight decay by the weight (L2) or by its sign (L1)"),
-    stepsize=Int(None, ge=1, doc="of the policies step and sigmoid"),
-    stepvalue=Ints((), ge=0, doc="iterations, rising, at which multistep multiplies the rate by gamma"),
-    clip_gradients=Float(-1.0, doc="largest L2 norm of all gradients together; below 0: no limit"),
-    snapshot=Int(0, ge=0, doc="iterations from snapshot to snapshot; 0: at the end only"),
-    snapshot_prefix=Str(None, doc="start of the snapshots' names; left out: the solver file's name"),
-    snapshot_diff=Bool(False, doc="accepted for Caffe's files; gradients are not written into snapshots yet"),
-    snapshot_format=Choice("HDF5", doc="file format; BINARYPROTO is not there yet"),
-    snapshot_after_train=Bool(True, doc="write a snapshot at the end"),
-    solver_mode=Choice("CPU", "GPU", doc="where to run unless --device says so"),
-    device_id=Int(0, ge=0, doc="accepted for Caffe's files; has no effect yet"),
-    random_seed=Int(1701, ge=-1, doc="of fillers, dropout and shuffles; -1: another one each run, noted in its folder"),
-    type=Choice(*CAFFE_TYPES, doc="the update rule; so far " + ", ".join(UPDATES)),
-    delta=Float(1e-8, gt=0, doc="of AdaGrad, RMSProp, AdaDelta and Adam: keeps a division from 0"),
-    momentum2=Float(0.999, ge=0, lt=1, doc="of Adam: decay of the squared gradients' mean"),
-    rms_decay=Float(0.99, ge=0, lt=1, doc="of RMSProp: decay of the squared gradients' mean"),
-    debug_info=Bool(False, doc="accepted for Caffe's files; has no effect yet"),
-    layer_wise_reduce=Bool(True, doc="accepted for Caffe's files; has no effect on one device"),
-    weights=Strs((), doc="files to take initial weights from"),
-)
 
 
 @dataclass(frozen=True)
@@ -184,16 +93,47 @@ def read_solver(source: Any, overrides: Iterable[str] = (), net: str | None = No
         given["net"] = str(Path(net).absolute())
     for text in overrides:
         override(given, text, problems)
-    values, errors = bind(SETTINGS, given, "the solver")
+    path = Path(document.path) if document.path and not document.path.startswith("<") else None
+    imports = import_named(given, path, problems)
+    declared = declared_for(given)
+    values, errors = bind(declared, given, "the solver")
     for error in errors:
         problems.add(error.at or given.where(error.key), error)
     wrong = {error.key for error in errors}
-    for key, message in misfits(values, given):
+    for key, message in misfits(values, given, declared):
         if key not in wrong:
             problems.add(given.where(key), message)
     problems.raise_all()
-    path = Path(document.path) if document.path and not document.path.startswith("<") else None
-    return SolverSpec(values, dict(given), path)
+    spec = SolverSpec({**values, "import": imports}, dict(given), path)
+    try:
+        rate(spec, 0)  # a policy that fails says so now
+    except ConfigError as error:
+        raise ConfigError(f"{given.where('lr_policy')}: {error}") from error
+    return spec
+
+
+def import_named(given: Located, path: Path | None, problems: Problems) -> tuple[str, ...]:
+    """Run the Python files that the solver, or the net inside it, names; what they define can be used in the file."""
+    folder = path.parent if path else Path()
+    found: dict[str, str] = {}
+    for mapping in (given, given.get("net_param")):
+        if isinstance(mapping, Located):
+            named = mapping.get("import", ())
+            files = [named] if isinstance(named, str) else named if isinstance(named, (list, tuple)) else []
+            found |= {str(folder / file): mapping.where("import") for file in files if isinstance(file, str)}
+    imports = import_layers(found, problems)
+    problems.raise_all()  # names that the files would have defined must not look wrong
+    return imports
+
+
+def declared_for(given: Mapping[str, Any]) -> dict[str, Param]:
+    """Caffe's settings, and those of the chosen policy and update."""
+    declared = dict(SETTINGS)
+    for key, table in (("lr_policy", POLICIES), ("type", UPDATES)):
+        chosen = given.get(key)
+        if isinstance(chosen, str) and chosen in table:
+            declared |= table[chosen].params
+    return declared
 
 
 def settings_of(document: Located, problems: Problems) -> Located:
@@ -226,25 +166,26 @@ def override(given: Located, text: str, problems: Problems) -> None:
     if not equals:
         problems.add(where, "expected KEY=VALUE")
         return
-    if key not in SETTINGS:
-        problems.add(where, f"the solver has no setting {key!r}{did_you_mean(key, SETTINGS)}")
-        return
     given[key] = parse(value, where)
     given.lines[key] = where
 
 
-def misfits(values: Mapping[str, Any], given: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def misfits(
+    values: Mapping[str, Any], given: Mapping[str, Any], declared: Mapping[str, Param]
+) -> Iterable[tuple[str, str]]:
     """Settings that are right each by itself but not together: key and message."""
-    policy = values["lr_policy"]
-    for key in POLICIES[policy].needs:
-        if values[key] in (None, ()):
-            yield "lr_policy", f"lr_policy {policy!r} needs {key!r}: {SETTINGS[key].doc}"
+    name = values["lr_policy"]
+    for key in POLICIES[name].needs:
+        if key not in declared:
+            near = did_you_mean(key, declared)
+            yield "lr_policy", f"lr_policy {name!r} ({POLICIES[name].place}) needs {key!r}, which is no setting{near}"
+        elif values[key] in (None, ()):
+            yield "lr_policy", f"lr_policy {name!r} needs {key!r}: {declared[key].doc}"
+    if "max_iter" in POLICIES[name].needs and values["max_iter"] == 0:
+        yield "max_iter", f"max_iter: lr_policy {name!r} divides by it; expected an int and >= 1, got 0"
+    yield from UPDATES[values["type"]].misfits(values, declared)
     if list(values["stepvalue"]) != sorted(set(values["stepvalue"])):
         yield "stepvalue", f"stepvalue: expected iterations that rise, got {list(values['stepvalue'])}"
-    if values["type"] not in UPDATES:
-        yield "type", f"type: {values['type']!r} is not there yet; so far {', '.join(UPDATES)}"
-    if values["lr_policy"] == "poly" and values["max_iter"] == 0:
-        yield "max_iter", "max_iter: lr_policy 'poly' divides by it; expected an int and >= 1, got 0"
     trains = [key for key in NET_SOURCES[:4] if values[key] is not None]
     if len(trains) != 1:
         got = " and ".join(trains) or "none"

@@ -1,4 +1,4 @@
-"""Update rules as kernels over the flat arenas of weights, gradients and histories.
+"""The update of all weights: a rule's kernel over the flat arenas of weights, gradients and histories.
 
 What changes from iteration to iteration is read from a small array on the device, so that a captured graph sees it.
 """
@@ -9,17 +9,16 @@ What changes from iteration to iteration is read from a small array on the devic
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from ..device import Device
-from ..kernel import Kernel, Step, kernel, recording, team_range, team_sum
+from ..kernel import Step, kernel, recording, team_range, team_sum
 from .policies import rate
+from .rules import CLIP, COUNT, NORM, PASSES, SCALE, UPDATES, arguments
 
-RATE, MOMENTUM, DECAY, L1, CLIP, PASSES = range(6)  # written by the host: places in `settings`
-SCALE, NORM = range(2)  # written by kernels: places in `found`
 PART = 4096  # gradients in one partial sum; fixed, so that the sum has the same bits for any number of threads
 
 
@@ -34,43 +33,20 @@ def squares(part, g, partial):
 
 
 @kernel(team=True)
-def clip(row, partial, settings, found):
+def clip(row, partial, now, found):
     """The norm of all gradients, and what they are multiplied by: clipped first, then averaged over iter_size."""
     total = 0.0
     for i in team_range(len(partial)):
         total += partial[i]
     norm = math.sqrt(team_sum(total))
-    scale = 1.0 / settings[PASSES]
-    if settings[CLIP] >= 0.0 and norm > settings[CLIP]:
-        scale *= settings[CLIP] / norm
+    scale = 1.0 / now[PASSES]
+    if now[CLIP] >= 0.0 and norm > now[CLIP]:
+        scale *= now[CLIP] / norm
     found[SCALE] = scale
     found[NORM] = norm
 
 
-@kernel
-def sgd(i, w, g, h, settings, found, lr_mult, decay_mult):
-    """Gradient descent with momentum; the rate goes into the history, so a new rate does not rescale the old one."""
-    decay = settings[DECAY] * decay_mult
-    pull = w[i]
-    if settings[L1] > 0.0:
-        pull = 1.0 if w[i] > 0.0 else -1.0 if w[i] < 0.0 else 0.0
-    gradient = g[i] * found[SCALE] + decay * pull
-    step = settings[RATE] * lr_mult * gradient + settings[MOMENTUM] * h[i]
-    h[i] = step
-    w[i] -= step
-
-
-class Rule(NamedTuple):
-    """An update kernel, and how many histories of the weights' size it keeps."""
-
-    kernel: Kernel
-    histories: int
-
-
-UPDATES = {"SGD": Rule(sgd, 1)}
-
-
-class Update:
+class BoundUpdate:
     """The update of all weights, bound to their arenas.
 
     Parameters
@@ -81,26 +57,38 @@ class Update:
 
     def __init__(self, spec: Any, device: Device, data: Any, diff: Any, rules: Iterable[tuple[float, float, int, int]]):
         self.spec, self.device, self.diff = spec, device, diff
-        rule = UPDATES[spec.type]
-        self.histories = [device.zeros(data.shape, data.dtype) for _ in range(rule.histories)]
-        self.settings, self.found = device.zeros(6, data.dtype), device.zeros(2, data.dtype)
+        self.rule = rule = UPDATES[spec.type]
+        self.histories = [device.zeros(data.shape, data.dtype) for _ in rule.histories]
+        self.now = device.zeros(COUNT + 1 + len(rule.numbers), data.dtype)
+        self.found = device.zeros(2, data.dtype)
         self._partial = device.zeros(max(-(-diff.size // PART), 1), data.dtype)
+        settings = [float(getattr(spec, name)) for name in rule.settings]  # an int would make the kernel compute double
         with recording() as self._measure:
             squares[len(self._partial)](diff, self._partial)
-            clip[1](self._partial, self.settings, self.found)
+            clip[1](self._partial, self.now, self.found)
         with recording() as self._apply:
             for lr_mult, decay_mult, lo, hi in rules:
                 if lr_mult and hi > lo:  # Caffe decays such a weight at the rate 0, which leaves it as it is
                     arrays = [array[lo:hi] for array in (data, diff, *self.histories)]
-                    rule.kernel[hi - lo](*arrays, self.settings, self.found, float(lr_mult), float(decay_mult))
+                    mults = float(lr_mult), float(decay_mult)
+                    rule.kernel[hi - lo](*arrays, self.now, self.found, *mults, *settings)
 
     def measure(self, it: int) -> float:
         """Take the rate of iteration ``it``; return the norm of the gradient, which is not finite where that is not."""
-        s = self.spec
-        row = (rate(s, it), s.momentum, s.weight_decay, s.regularization_type == "L1", s.clip_gradients, s.iter_size)
-        self.device.upload(self.settings, np.array(row, self.settings.dtype))
+        s, lr = self.spec, rate(self.spec, it)
+        l1 = s.regularization_type == "L1"
+        numbers = (self.number(f, lr, it + 1) for f in self.rule.numbers.values())
+        row = (lr, s.weight_decay, l1, s.clip_gradients, s.iter_size, it + 1, *numbers)
+        self.device.upload(self.now, np.array(row, self.now.dtype))
         run(self._measure)
         return float(self.device.download(self.found)[NORM])
+
+    def number(self, fn: Callable, lr: float, t: int) -> float:
+        """One of the rule's own numbers; it sees the settings rounded as the kernel does: 1 - 0.999 depends on that."""
+        known = {"lr": lr, "t": t}
+        return fn(
+            *(known[a] if a in known else self.now.dtype.type(getattr(self.spec, a)).item() for a in arguments(fn))
+        )
 
     def apply(self) -> None:
         """Change the weights by what was measured."""
