@@ -67,12 +67,12 @@ class Blob:
 
 
 class Weight(Blob):
-    """A learned blob: what fills it, and how the solver treats it."""
+    """A learned blob: what fills it, and how the solver treats it; one that is not ``learned`` has multipliers of 0."""
 
-    def __init__(self, shape: tuple[int, ...], filler: FillerSpec, name: str = ""):
+    def __init__(self, shape: tuple[int, ...], filler: FillerSpec, name: str = "", learned: bool = True):
         super().__init__(shape, name)
-        self.filler = filler
-        self.lr_mult, self.decay_mult = 1.0, 1.0
+        self.filler, self.learned = filler, learned
+        self.lr_mult, self.decay_mult = float(learned), float(learned)
         self.offset = 0  # in the arena of its net
         self.owner: Weight = self  # another layer's weight where a param name is shared
 

@@ -57,6 +57,7 @@ class Layer:
             raise TypeError(
                 f"layer type {cls.__name__!r} is already defined in {known.__module__}; give yours another name"
             )
+        cls.complete()
         cls.param_group = vars(cls).get("param_group") or snake(cls.__name__) + "_param"
         REGISTRY[cls.__name__] = cls
 
@@ -73,8 +74,13 @@ class Layer:
         self.dtype = np.dtype(np.float32)
         self.target = "cpu"
         self.num_tops = 1  # how many tops this one was given
+        self.overwriting = False  # it runs in place: after the forward pass its bottom is gone
         self.top_names: tuple[str, ...] = ()
         self._declared = 0
+
+    @classmethod
+    def complete(cls) -> None:
+        """A family's own work on a new class, before its type is known; it may refuse."""
 
     def plan(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
         """:meth:`setup` for these shapes; work space is declared anew, weights only the first time."""
@@ -101,11 +107,11 @@ class Layer:
         """Of one forward pass, where products make up the work; known after :meth:`setup`."""
         return 0
 
-    def weight(self, shape: tuple[int, ...], filler: FillerSpec) -> Weight:
-        """Declare the next learned blob."""
+    def weight(self, shape: tuple[int, ...], filler: FillerSpec, learned: bool = True) -> Weight:
+        """Declare the next blob that is kept and saved: learned, or else one that the layer itself brings up to date."""
         index, self._declared = self._declared, self._declared + 1
         if index == len(self.weights):
-            self.weights.append(Weight(shape, filler, f"{self.name}/{index}"))
+            self.weights.append(Weight(shape, filler, f"{self.name}/{index}", learned))
         elif self.weights[index].shape != tuple(shape):
             self.fail(f"the new input asks for weights of {tuple(shape)}, but it has {self.weights[index].shape}")
         return self.weights[index]

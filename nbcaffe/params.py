@@ -284,7 +284,7 @@ class Filler(Param[FillerSpec]):
     """``xavier``, or ``{type: gaussian, std: 0.01}``."""
 
     kind = "a filler like xavier or {type: gaussian, std: 0.01}"
-    wrong = ("no_such_filler", 3, {"type": "gaussian", "no_such_key": 1}, {"std": "wide"}, ["xavier"])
+    wrong: tuple = ("no_such_filler", 3, {"type": "gaussian", "no_such_key": 1}, {"std": "wide"}, ["xavier"])
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, FillerSpec):

@@ -1,63 +1,28 @@
-"""Element-wise layers: give ``f`` and ``df``, get both targets, both passes and the tests."""
+"""Caffe's neuron layers, each one scalar function.
 
-import inspect
+The derivative is derived unless ``df`` stands below, which it does where it follows from the top: such a layer can run
+in place, and it saves a second exponential.
+"""
+
 import math
-from collections.abc import Callable, Sequence
-from typing import ClassVar
 
-from ..blob import Blob
-from ..kernel import Kernel
-from ..layer import Layer
-from ..params import Float
-from ..rewrite import Device, source_from
+from ..elementwise import Activation as Activation, Learned
+from ..params import Bool, Float
+from ..rewrite import Device
+from ..scalars import sigmoid
 
 
-class Activation(Layer, abstract=True):
-    """``y = f(x, *params)``, ``dx = dy * df(...)``.
+def logarithm_of_base(base):
+    return 1.0 if base == -1.0 else math.log(base)
 
-    ``df`` names what it needs: ``x``, ``y`` or both, then the parameters.  One that needs only ``y`` makes the layer
-    safe to run in place.
-    """
 
-    f: ClassVar[Callable]
-    df: ClassVar[Callable]
-    _forward: ClassVar[Kernel]
-    _backward: ClassVar[Kernel]
-
-    def __init_subclass__(cls, abstract: bool = False):
-        wants = [a for a in inspect.signature(cls.df).parameters if a in ("x", "y")]
-        cls.inplace = "x" not in wants
-        cls.backward_needs = frozenset({"x": "bottom", "y": "top"}[w] for w in wants)
-        super().__init_subclass__(abstract)
-        scope = {"f": Device(cls.f), "df": Device(cls.df)}
-        given = "".join(f", {name}" for name in cls.params)
-        needs = ", ".join(f"{w}[i]" for w in wants)
-        name = cls.__name__.lower()
-        forward = f"def {name}(i, x, y{given}): y[i] = f(x[i]{given})"
-        backward = f"def {name}_backward(i, x, y, dy, dx{given}): dx[i] = dy[i] * df({needs}{given})"
-        cls._forward = Kernel(source_from(forward, scope, inspect.getfile(cls)))
-        cls._backward = Kernel(source_from(backward, scope, inspect.getfile(cls)))
-
-    def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
-        return [bottom[0].shape]
-
-    def values(self) -> list:
-        return [getattr(self, name) for name in self.params]
-
-    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        n = bottom[0].count
-        self._forward[n](bottom[0].data.reshape(n), top[0].data.reshape(n), *self.values())
-
-    def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        n = bottom[0].count
-        arrays = (bottom[0].data, top[0].data, top[0].diff, bottom[0].diff)
-        self._backward[n](*(a.reshape(n) for a in arrays), *self.values())
+logarithm = Device(logarithm_of_base)
 
 
 class ReLU(Activation):
     """Rectified linear unit: x where x > 0, else negative_slope * x."""
 
-    negative_slope = Float(0.0, doc="slope for negative inputs; 0 is the plain ReLU")
+    negative_slope = Float(0.0, ge=0, doc="slope for negative inputs; 0 is the plain ReLU")
     kinks = (0.0,)
     examples = ({}, {"negative_slope": 0.1})
 
@@ -68,6 +33,38 @@ class ReLU(Activation):
     @staticmethod
     def df(y, negative_slope):
         return 1.0 if y > 0.0 else negative_slope
+
+
+class PReLU(Activation):
+    """Rectified linear unit with learned slopes: x where x > 0, else slope * x (He et al., ICCV 2015)."""
+
+    slope = Learned(0.25, key="filler", doc="what the slopes start from")
+    channel_shared = Bool(False, doc="one slope for all channels")
+    kinks = (0.0,)
+    examples = ({}, {"channel_shared": True}, {"filler": 0.1, "bottom": [(70, 3)]})
+
+    @staticmethod
+    def f(x, slope):
+        return x if x > 0.0 else slope * x
+
+    def per_channel(self, name: str) -> bool:
+        return not self.channel_shared
+
+
+class ELU(Activation):
+    """Exponential linear unit: x where x > 0, else alpha * (exp(x) - 1) (Clevert et al., ICLR 2016)."""
+
+    alpha = Float(1.0, ge=0, doc="minus the limit for large negative inputs")
+    kinks = (0.0,)
+    examples = ({}, {"alpha": 0.5})
+
+    @staticmethod
+    def f(x, alpha):
+        return x if x > 0.0 else alpha * (math.exp(x) - 1.0)
+
+    @staticmethod
+    def df(y, alpha):
+        return 1.0 if y > 0.0 else y + alpha
 
 
 class Sigmoid(Activation):
@@ -92,3 +89,106 @@ class TanH(Activation):
     @staticmethod
     def df(y):
         return 1.0 - y * y
+
+
+class Swish(Activation):
+    """x * sigmoid(beta * x) (Ramachandran et al., 2017)."""
+
+    beta = Float(1.0, doc="0 is half of the identity; the larger, the nearer to a ReLU")
+    examples = ({}, {"beta": 1.5})
+
+    @staticmethod
+    def f(x, beta):
+        return x * sigmoid(beta * x)
+
+
+class BNLL(Activation):
+    """Binomial normal log likelihood, a soft ReLU: log(1 + exp(x)), without overflow."""
+
+    @staticmethod
+    def f(x):
+        return x + math.log(1.0 + math.exp(-x)) if x > 0.0 else math.log(1.0 + math.exp(x))
+
+
+class AbsVal(Activation):
+    """Absolute value."""
+
+    kinks = (0.0,)
+
+    @staticmethod
+    def f(x):
+        return abs(x)
+
+
+class Clip(Activation):
+    """x, but at least min and at most max; at the bounds the gradient passes."""
+
+    min = Float(doc="the least value")
+    max = Float(doc="the largest value")
+    kinks = (-0.5, 0.8)
+    examples = ({"min": -0.5, "max": 0.8},)
+
+    @staticmethod
+    def f(x, min, max):
+        low = min if x < min else x
+        return max if low > max else low
+
+
+class Exp(Activation):
+    """base ** (shift + scale * x)."""
+
+    base = Float(-1.0, doc="greater than 0, or -1 for e")
+    scale = Float(1.0, doc="what x is multiplied by")
+    shift = Float(0.0, doc="what is added to scale * x")
+    examples = ({}, {"base": 2.0, "scale": 0.5, "shift": 0.3})
+
+    @staticmethod
+    def f(x, base, scale, shift):
+        return math.exp(logarithm(base) * (shift + scale * x))
+
+    @staticmethod
+    def df(y, base, scale):
+        return y * scale * logarithm(base)
+
+
+class Log(Activation):
+    """Logarithm of shift + scale * x."""
+
+    base = Float(-1.0, doc="greater than 0, or -1 for e")
+    scale = Float(1.0, doc="what x is multiplied by")
+    shift = Float(0.0, doc="what is added to scale * x")
+    examples = ({"shift": 8.0}, {"base": 10.0, "scale": 0.5, "shift": 4.0})
+
+    @staticmethod
+    def f(x, base, scale, shift):
+        return math.log(shift + scale * x) / logarithm(base)
+
+
+class Power(Activation):
+    """(shift + scale * x) ** power."""
+
+    power = Float(1.0, doc="the exponent")
+    scale = Float(1.0, doc="what x is multiplied by")
+    shift = Float(0.0, doc="what is added to scale * x")
+    examples = ({}, {"power": 2.0, "scale": 0.5, "shift": 0.3}, {"power": 0.37, "shift": 8.0}, {"power": 0.0})
+
+    @staticmethod
+    def f(x, power, scale, shift):
+        z = shift + scale * x
+        if power * scale == 0.0:  # a constant, also where 0 ** (power - 1) is infinite
+            return shift**power if x == x else x
+        if power == 1.0:
+            return z
+        return z * z if power == 2.0 else z**power
+
+
+class Threshold(Activation):
+    """1 where x > threshold, else 0; it has no gradient."""
+
+    threshold = Float(0.0, doc="the largest input that gives 0")
+    differentiable = ()
+    examples = ({}, {"threshold": 0.5})
+
+    @staticmethod
+    def f(x, threshold):
+        return 1.0 if x > threshold else 0.0 if x <= threshold else x  # a NaN stays one
