@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
         Strs as Strs,
     )
     from .solver.loop import Solver as Solver, get_solver as get_solver
+    from .solver.policies import policy as policy
+    from .solver.rules import Update as Update
 
 HOMES = {
     "alone": "layer",
@@ -60,6 +62,8 @@ HOMES = {
     "mode": "set_mode_cpu set_mode_gpu set_random_seed",
     "net": "Net TRAIN TEST",
     "solver.loop": "Solver get_solver",
+    "solver.policies": "policy",
+    "solver.rules": "Update",
     "params": "Bool Choice Filler Float Floats Int Ints Pair Shapes Str Strs",
 }
 PUBLIC = {name: module for module, names in HOMES.items() for name in names.split()}
