@@ -5,7 +5,7 @@ is its own doing, and not what came down to it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from rich.table import Table
 from ..blob import Blob
 from ..errors import ConfigError
 from ..graph import Node
+from ..layer import REGISTRY
 from ..net import Net
 from ..netfile import read_net
 from ..ops.choose import ENGINES
 from ..params import did_you_mean
+from ..spec import LayerSpec
 from .finding import Finding, compare
 from .net import reader
 
@@ -66,8 +68,8 @@ def nets(path: str, two: tuple[str, ...], overrides: tuple[str, ...]) -> tuple[N
     if two[0] in TARGETS:
         made = [Net(path, device=name, overrides=overrides) for name in two]
     else:
-        layers = [layer.name for layer in read_net(path, overrides=overrides).layers if "engine" in layer.params]
-        made = [Net(path, overrides=(*(f"{n}.engine={name}" for n in layers), *overrides)) for name in two]
+        layers = read_net(path, overrides=overrides).layers
+        made = [Net(path, overrides=(*engines(layers, name), *overrides)) for name in two]
     for net in made:
         if "sim" in two and net.sources:
             net.set_batch(BATCH)
@@ -76,9 +78,15 @@ def nets(path: str, two: tuple[str, ...], overrides: tuple[str, ...]) -> tuple[N
     return made[0], made[1]
 
 
-def feed(net: Net) -> None:
-    from ..layer import REGISTRY
+def engines(layers: Iterable[LayerSpec], name: str) -> Iterator[str]:
+    """The override that gives each layer with that choice the engine ``name``."""
+    for layer in layers:
+        choice = REGISTRY[layer.type].params.get("engine")
+        if name in getattr(choice, "options", ()):
+            yield f"{layer.name}.engine={name}"
 
+
+def feed(net: Net) -> None:
     rng = np.random.default_rng(7)
     for name in net.inputs:
         kind, index = reader(net, name)
