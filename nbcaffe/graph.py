@@ -57,6 +57,7 @@ def add(graph: Graph, spec: LayerSpec, phase: str, seed: int, inplace: bool) -> 
     layer = cls(spec.name, spec.phase or phase, spec.where, **spec.params)
     layer.key = rng.key(seed, spec.name)
     layer.num_tops, layer.top_names = len(spec.top), spec.top
+    layer.overwriting = inplace or bool(set(spec.top[:1]) & set(spec.bottom))
     node = Node(spec, layer, [graph.blobs[b] for b in spec.bottom], inplace=inplace)
     node.loss_weight = list(spec.loss_weights())
     graph.nodes.append(node)
@@ -92,7 +93,10 @@ def weights(graph: Graph, node: Node) -> None:
         layer.fail(f"{len(spec.param)} param entries for {len(layer.weights)} weights")
     for index, weight in enumerate(layer.weights):
         param = spec.param_spec(index)
-        weight.lr_mult, weight.decay_mult = param.lr_mult, param.decay_mult
+        if weight.learned:
+            weight.lr_mult, weight.decay_mult = param.lr_mult, param.decay_mult
+        elif param.lr_mult and "lr_mult" in param.written:
+            layer.fail(f"weight {index} is no learned one, the layer computes it; leave out lr_mult, or give 0")
         if not param.name:
             continue
         owner = weight.owner = graph.owners.setdefault(param.name, weight)
@@ -110,7 +114,7 @@ def decide_backward(graph: Graph, force: bool) -> None:
         node.bottom_need = [needs.get(id(b), False) for b in node.bottom]
         for index, wanted in enumerate(node.spec.propagate_down):
             node.bottom_need[index] = wanted
-        node.layer.param_propagate = [w.lr_mult != 0.0 or force for w in node.layer.weights]
+        node.layer.param_propagate = [w.learned and (w.lr_mult != 0.0 or force) for w in node.layer.weights]
         learns = any(node.layer.param_propagate)
         node.backward = any(node.bottom_need) or learns or (force and bool(node.bottom))
         if force:

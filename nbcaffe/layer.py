@@ -108,7 +108,7 @@ class Layer:
         return 0
 
     def weight(self, shape: tuple[int, ...], filler: FillerSpec, learned: bool = True) -> Weight:
-        """Declare the next blob that is kept and saved: learned, or else one that the layer itself brings up to date."""
+        """Declare the next blob that is saved with the net; one that is not learned, the layer itself computes."""
         index, self._declared = self._declared, self._declared + 1
         if index == len(self.weights):
             self.weights.append(Weight(shape, filler, f"{self.name}/{index}", learned))
@@ -121,6 +121,13 @@ class Layer:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep))
         return self.buffers[-1]
+
+    def axis_of(self, blob: Blob, axis: int) -> int:
+        """``axis`` of a blob counted from the front, or an error that says how many there are."""
+        axes = len(blob.shape)
+        if not -axes <= axis < axes:
+            self.fail(f"axis {axis} is none of the {axes} axes of the bottom, {blob.shape}")
+        return axis % axes
 
     @property
     def place(self) -> str:

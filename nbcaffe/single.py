@@ -55,8 +55,9 @@ class Single:
         self.layer.propagate_down = [self.gets_gradient(i) for i in range(len(shapes))]
         self.bottom = [Blob(shape, f"bottom{i}") for i, shape in enumerate(shapes)]
         self.layer.num_tops = num_top if num_top is not None else least(cls.num_top)
+        self.layer.overwriting = inplace
         self.top = [Blob(shape, f"top{i}") for i, shape in enumerate(self.layer.plan(self.bottom))]
-        self.layer.param_propagate = [True] * len(self.layer.weights)
+        self.layer.param_propagate = [weight.learned for weight in self.layer.weights]
         self.allocate(inplace)
         for index, weight in enumerate(self.layer.weights):
             self.device.upload(weight.data, fill(weight.filler, weight.shape, rng.key(seed, self.layer.name, index)))

@@ -149,6 +149,15 @@ def test_an_ignored_label_may_lie_outside_the_classes():
         ("Eltwise", [(2, 3), (2, 3)], {"coeff": [1.0]}, "one for each of the 2"),
         ("Flatten", [(2, 3)], {"axis": 2}, "no range"),
         ("DummyData", [], {}, "needs shape"),
+        ("Slice", [(2, 5)], {"num_top": 2}, "no 2 equal parts"),
+        ("Slice", [(2, 5)], {"num_top": 3, "slice_point": [2]}, "3 tops need 2 slice points"),
+        ("Slice", [(2, 5)], {"num_top": 2, "slice_point": [5]}, "must rise between 0 and 5"),
+        ("Tile", [(2, 5)], {"tiles": 2, "axis": 2}, "axis 2 is none of the 2 axes"),
+        ("Reshape", [(2, 5)], {"shape": [3, -1]}, "does not fit the 10 values"),
+        ("Reshape", [(2, 5)], {"shape": [-1, -1]}, "at most one -1"),
+        ("Reshape", [(2, 5)], {"shape": [1, 2, 0]}, "that .2, 5. does not have"),
+        ("Crop", [(2, 5), (2, 4)], {"axis": 1, "offset": 2}, "reaches beyond the bottom"),
+        ("Crop", [(2, 5), (2, 4)], {"axis": 1, "offset": [0, 1]}, "1 or 1 values"),
     ],
 )
 def test_shapes_that_do_not_fit_are_explained(kind, shapes, params, complaint):
