@@ -1,0 +1,1 @@
+"""Caffe's files: prototxt, caffemodel, solverstate, binaryproto, LMDB of Datum."""
