@@ -86,6 +86,7 @@ def content(solver: Solver, model: Path, place: dict[str, Any]) -> bytes:
     notes = {
         "versions": versions(),
         "seed": solver.seed,
+        "update": kept_by(solver),
         "train": place,
         "test": [position(net) for net in solver.test_nets],
         "losses": list(solver.losses),
@@ -104,6 +105,11 @@ def content(solver: Solver, model: Path, place: dict[str, Any]) -> bytes:
             group[key] = json.dumps(value)
         group["net"], group["solver"] = solver.net.text, solver.spec.text
     return memory.getvalue()
+
+
+def kept_by(solver: Solver) -> dict[str, Any]:
+    """Who wrote the histories, and what each of them is."""
+    return {"type": solver.spec.type, "histories": list(solver.update.rule.histories)}
 
 
 def histories(solver: Solver) -> Iterator[tuple[Any, tuple[int, ...]]]:
@@ -126,7 +132,7 @@ def restore(solver: Solver, path: str | Path) -> None:
         raise SnapshotError(f"{model}: not the weights that {path} was written with; take both from the same snapshot")
     weights = read_weights(model)
     before = position(solver.net)
-    reasons = [*misfits_of_weights(solver.net, weights), *misfits_of_history(solver, stored)]
+    reasons = [*misfits_of_weights(solver.net, weights), *misfits_of_history(solver, stored, notes.get("update"))]
     reasons += misfits_of_position(solver.net, notes.get("train"))
     if reasons:
         move_to(solver.net, before)
@@ -182,7 +188,12 @@ def misfits_of_weights(net: Net, stored: dict[str, list[np.ndarray]]) -> Iterato
             yield f"layer {name!r} with weights is in the snapshot, but not in the net"
 
 
-def misfits_of_history(solver: Solver, stored: list[np.ndarray]) -> Iterator[str]:
+def misfits_of_history(solver: Solver, stored: list[np.ndarray], kept: dict[str, Any] | None) -> Iterator[str]:
+    mine = kept_by(solver)
+    if kept and kept != mine:
+        one, other = (f"{who['type']} keeps {', '.join(who['histories']) or 'nothing'}" for who in (mine, kept))
+        yield f"the solver's {one} for each weight, the snapshot's {other}"
+        return
     expected = [shape for _, shape in histories(solver)]
     if len(stored) != len(expected):
         yield f"{solver.spec.type} keeps {len(expected)} histories for this net, the snapshot has {len(stored)}"
