@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(code or 0)
     except NbcaffeError as error:
         if args.traceback:
+            error.__suppress_context__ = False  # Numba's complaint, where there is one
             raise
         print(error, file=sys.stderr)
         return USER_ERROR

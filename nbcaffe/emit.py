@@ -10,6 +10,7 @@ from typing import Any
 
 from .cache import store
 from .kmath import FUNCTIONS
+from .lessons import thing
 from .rewrite import Device, Dialect, Rewrite, Source, constant
 
 CPU = Dialect(
@@ -88,11 +89,7 @@ class Module:
             return self.callee(name, value)
         text = constant(value)
         if text is None and not any(value is known for known in (int, float, min, max, abs, range, len)):
-            what = f"{name!r} is a {type(value).__name__}"
-            rewrite.fail(
-                rewrite.places.get(name, rewrite.source.tree),
-                f"{what}; a body may use numbers, small arrays, math and @device functions",
-            )
+            rewrite.fail(rewrite.places.get(name, rewrite.source.tree), thing(name, value))
         return self.name(name, text) if text is not None else name
 
     def name(self, name: str, text: str) -> str:

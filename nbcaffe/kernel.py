@@ -14,12 +14,10 @@ Three forms.  *Element*: the index names one output.  *Row*: it names a row or a
 every sum, and with it every bit, is the same on each run and for each number of threads.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import takewhile
 from math import prod
 from typing import Any
 
@@ -30,6 +28,8 @@ from . import threads  # noqa: F401  (chooses the threading layer before Numba s
 from .device import SIMULATED, cuda, grid
 from .emit import cpu_module, cuda_module
 from .errors import KernelError
+from .kinds import refuse_mixtures
+from .lessons import complaint
 from .rewrite import Device, Source, source_of
 
 SERIAL_BELOW = 16384  # a parallel region costs more than this many cheap outputs
@@ -123,6 +123,9 @@ class Kernel:
         if kinds not in self._compiled:
             self._compiled[kinds] = dispatcher
             if hasattr(dispatcher, "compile"):  # absent under NUMBA_DISABLE_JIT
+                floats = {n for n, a in zip(self.source.args[len(shape) :], args, strict=True) if is_float(a)}
+                if dtype == np.float32:
+                    refuse_mixtures(self.source, floats)
                 self.compile(dispatcher, (*shape, *args))
         return self._compiled[kinds]
 
@@ -131,7 +134,8 @@ class Kernel:
             build(dispatcher, args, self.__name__)
         except NumbaError as error:
             where, what = complaint(error, self.where)
-            raise KernelError(f"{where}: kernel {self.__name__!r} does not compile: {what}") from error
+            # Numba's own traceback is the __context__, which Python does not show: --traceback does
+            raise KernelError(f"{where}: kernel {self.__name__!r} does not compile: {what}") from None
 
     def module(self, target: str, ndim: int, dtype: str, arrays: frozenset[str]) -> Any:
         key = (target, ndim, dtype, arrays)
@@ -152,20 +156,12 @@ class Kernel:
         return self._compiled[key][grid(shape, self.team)]
 
 
+def is_float(value: Any) -> bool:
+    return isinstance(value, float | np.floating) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+
+
 def signature(value: Any) -> tuple:
     return (value.dtype.str, value.ndim) if hasattr(value, "ndim") and value.ndim else (type(value),)
-
-
-PLACE = re.compile(r"^During: .+ at (.+) \((\d+)\)$", re.M)
-
-
-def complaint(error: Exception, where: str) -> tuple[str, str]:
-    """The file and line that Numba means, or else ``where``, and what it says, without its chapters of context."""
-    places = PLACE.findall(str(error))
-    lines = [line.strip().removeprefix(">>> ") for line in str(error).splitlines()]
-    said = takewhile(lambda line: not line.startswith(("There are ", "During: ", "File ")), lines)
-    text = " ".join(line for line in said if line and not line.startswith("Failed in "))
-    return ":".join(places[-1]) if places else where, text
 
 
 def kernel(body: Callable | None = None, *, team: bool = False) -> Any:

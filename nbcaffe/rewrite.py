@@ -9,6 +9,7 @@ import ast
 import builtins
 import copy
 import inspect
+import linecache
 import math
 import textwrap
 from collections.abc import Callable
@@ -19,6 +20,12 @@ from typing import Any
 import numpy as np
 
 from .errors import KernelError
+from .lessons import review
+
+NO_SOURCE = (
+    "its text cannot be read, and a body is compiled from its text; write it in a file or a notebook cell "
+    "(the prompt of Python 3.13 keeps what is typed; exec and python -c do not)"
+)
 
 
 class Device:
@@ -54,18 +61,21 @@ class Source:
 
 def source_of(fn: Callable) -> Source:
     """Parse ``fn`` where it stands; line numbers are those of its file."""
+    linecache.checkcache(getattr(getattr(fn, "__code__", None), "co_filename", None))  # an edited file is read again
     try:
         lines, first = inspect.getsourcelines(fn)
         (tree,) = ast.parse(textwrap.dedent("".join(lines))).body
     except (OSError, TypeError, SyntaxError, ValueError):
-        raise KernelError(f"{fn!r}: its source cannot be read; write it in a file or a notebook cell") from None
+        raise KernelError(f"{fn!r}: {NO_SOURCE}") from None
     file = inspect.getsourcefile(fn) or "<unknown>"
     if not isinstance(tree, ast.FunctionDef):
-        raise KernelError(f"{file}:{first}: a kernel body must be a def, got a {type(tree).__name__.lower()}")
+        raise KernelError(f"{file}:{first}: a body must be a def of its own, not a lambda: def f(x): return ...")
     ast.increment_lineno(tree, first - 1)
     cells = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
     scope = {**fn.__globals__, **{name: cell.cell_contents for name, cell in cells}}
-    return Source(tree, file, scope)
+    source = Source(tree, file, scope)
+    review(source)
+    return source
 
 
 def source_from(text: str, scope: dict[str, Any], file: str = "<nbcaffe>") -> Source:
@@ -139,13 +149,23 @@ class Rewrite(ast.NodeTransformer):
         if name in self.dialect.mathematics:
             self.used[name + "_"] = self.dialect.mathematics[name]
             node.func = ast.copy_location(ast.Name(name + "_", ast.Load()), node.func)
+        elif name and isinstance(node.func, ast.Name):  # a bare `floor`, imported from math
+            self.used["math"] = math
+            node.func = ast.copy_location(ast.Attribute(ast.Name("math", ast.Load()), name, ast.Load()), node.func)
+            node.args = [self.visit(a) for a in node.args]
+            return node
         elif isinstance(node.func, ast.Name) and node.func.id in self.dialect.silent:
             return self.visit(node.args[0])
-        elif isinstance(node.func, ast.Name) and node.func.id in self.dialect.words:
-            node.func.id = self.dialect.words[node.func.id]
+        elif isinstance(node.func, ast.Name) and node.func.id in (words := {**self.reals, **self.dialect.words}):
+            node.func.id = words[node.func.id]
             node.args = [self.visit(a) for a in node.args]
             return node
         return self.generic_visit(node)
+
+    @property
+    def reals(self) -> dict[str, str]:
+        """``float(k)`` is the kernel's own float type."""
+        return {} if "float" in self.source.scope or "float" in self.locals else {"float": "real"}
 
     def mathematical(self, func: ast.expr) -> str:
         """``exp`` for ``math.exp``, ``np.exp`` and a bare ``exp`` that was imported from ``math``; else nothing."""

@@ -339,10 +339,13 @@ def line_of(name):
     ("name", "says"),
     [
         ("negative", "kernel 'negative': index -1 counts from the end"),
-        ("forbidden", "kernel 'forbidden': 'names' is a list; a body may use numbers"),
+        ("forbidden", "kernel 'forbidden': 'names' is a list; make it np.array"),
         ("unknown", "kernel 'unknown': name 'nowhere' is not defined"),
-        ("typed", "kernel 'typed' does not compile: No implementation of .*: add.float32, Tuple"),
-        ("typed_in_helper", "kernel 'typed_in_helper' does not compile: No implementation of .*: add.float32, Tuple"),
+        ("typed", "kernel 'typed' does not compile: add.float32, .*Tuple.* is not known; both must be numbers"),
+        (
+            "typed_in_helper",
+            "kernel 'typed_in_helper' does not compile: add.float32, .*Tuple.*; both must be numbers",
+        ),
     ],
 )
 def test_an_error_in_a_body_names_the_authors_file_and_line(author, name, says):
