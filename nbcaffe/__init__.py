@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     from .alone import layer as layer
     from .elementwise import Activation as Activation, Elementwise as Elementwise, Learned as Learned
+    from .data.rows import RowSource as RowSource
     from .errors import (
         ConfigError as ConfigError,
         DataError as DataError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     from .kernel import device as device, kernel as kernel
     from .layer import Layer as Layer, Loss as Loss
     from .layers import layer_type_list as layer_type_list
+    from .layers.data import Source as Source
     from .mode import (
         set_mode_cpu as set_mode_cpu,
         set_mode_gpu as set_mode_gpu,
@@ -54,11 +56,13 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
 HOMES = {
     "alone": "layer",
     "elementwise": "Activation Elementwise Learned",
+    "data.rows": "RowSource",
     "errors": "NbcaffeError ConfigError DataError DeviceError KernelError "
     "LabelError NumericError ShapeError SnapshotError",
     "kernel": "kernel device",
     "layer": "Layer Loss",
     "layers": "layer_type_list",
+    "layers.data": "Source",
     "mode": "set_mode_cpu set_mode_gpu set_random_seed",
     "net": "Net TRAIN TEST",
     "solver.loop": "Solver get_solver",
