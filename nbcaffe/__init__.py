@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     from .kernel import device as device, kernel as kernel
     from .layer import Layer as Layer, Loss as Loss
     from .layers import layer_type_list as layer_type_list
+    from .layers.element_loss import ElementwiseLoss as ElementwiseLoss
     from .layers.data import Source as Source
     from .mode import (
         set_mode_cpu as set_mode_cpu,
@@ -62,6 +63,7 @@ HOMES = {
     "kernel": "kernel device",
     "layer": "Layer Loss",
     "layers": "layer_type_list",
+    "layers.element_loss": "ElementwiseLoss",
     "layers.data": "Source",
     "mode": "set_mode_cpu set_mode_gpu set_random_seed",
     "net": "Net TRAIN TEST",

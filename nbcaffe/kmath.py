@@ -1,4 +1,4 @@
-"""``exp``, ``log`` and ``tanh`` for float32 kernels: polynomials, the same on every target.
+"""``exp``, ``log`` and ``tanh`` for float32 kernels: polynomials, the same on every target; and rounding to floats.
 
 libm's versions are scalar calls that keep a loop from being vectorised (8 to 30 times slower).  Errors below are the
 largest relative ones over all finite inputs, against float64.  The polynomials are Cephes' single precision ones
@@ -76,8 +76,33 @@ def tanh(x):
     return small if a < np.float32(0.625) else big if x == x else x
 
 
+WHOLE = 8388608.0  # 2**23: a float32 of this size has no fraction
+
+
+def floor(x):
+    """The largest whole number that is not above x, as a float: a NaN stays one, which Python's int cannot."""
+    inside = x if abs(x) < np.float32(WHOLE) else np.float32(0)
+    n = np.float32(np.int32(inside))
+    n = n - np.float32(1) if n > inside else n
+    return n if abs(x) < np.float32(WHOLE) else x
+
+
+def ceil(x):
+    """The smallest whole number that is not below x, as a float."""
+    inside = x if abs(x) < np.float32(WHOLE) else np.float32(0)
+    n = np.float32(np.int32(inside))
+    n = n + np.float32(1) if n < inside else n
+    return n if abs(x) < np.float32(WHOLE) else x
+
+
+def trunc(x):
+    """x without its fraction, as a float."""
+    inside = x if abs(x) < np.float32(WHOLE) else np.float32(0)
+    return np.float32(np.int32(inside)) if abs(x) < np.float32(WHOLE) else x
+
+
 exp_f32 = Device(exp, exact=True)
 
-FUNCTIONS = {"exp": exp_f32, "log": Device(log, exact=True), "tanh": Device(tanh, exact=True)}
+FUNCTIONS = {"exp": exp_f32, **{f.__name__: Device(f, exact=True) for f in (log, tanh, floor, ceil, trunc)}}
 
 assert all(hasattr(math, name) for name in FUNCTIONS)

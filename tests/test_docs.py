@@ -13,6 +13,7 @@ PAGES = (
     "README.md",
     "docs/kernels.md",
     "docs/adding-a-layer.md",
+    "docs/custom-layers.md",
     "docs/nets.md",
     "docs/concepts.md",
     "ARCHITECTURE.md",
@@ -39,7 +40,8 @@ def check(file, code):
 def test_the_layer_on_the_first_screen_is_short_and_right(root, tmp_path):
     (code,) = snippets(root, "README.md", "python")
     assert len(code.splitlines()) <= 13
-    assert "Softsign" in check(tmp_path / "softsign.py", code)
+    assert code == (root / "examples" / "swish.py").read_text()
+    assert "SmoothGate" in check(tmp_path / "swish.py", code)
 
 
 def test_the_layers_of_the_guide_are_right(root, tmp_path):
@@ -49,6 +51,18 @@ def test_the_layers_of_the_guide_are_right(root, tmp_path):
     (net,) = snippets(root, "docs/adding-a-layer.md", "yaml")
     (tmp_path / "net.yaml").write_text(net)
     assert "ClipTo" in run("-m", "nbcaffe", "show", tmp_path / "net.yaml")
+
+
+def test_the_ten_minute_page_works_from_its_first_snippet_to_its_last(root, tmp_path):
+    first, text, prompt, *others = snippets(root, "docs/custom-layers.md", "python")
+    assert "SmoothGate" in check(tmp_path / "smooth_gate.py", first)
+    (tmp_path / "prompt.py").write_text(first + text + prompt + "assert y.shape == dx.shape == (7,)")
+    assert "def f_by_x(x, beta)" in run(tmp_path / "prompt.py")
+    (net,) = snippets(root, "docs/custom-layers.md", "yaml")
+    (tmp_path / "net.yaml").write_text(net)
+    assert "SmoothGate" in run("-m", "nbcaffe", "show", tmp_path / "net.yaml")
+    out = check(tmp_path / "others.py", "".join(others))
+    assert all(name in out for name in ("Rational", "Squash", "Rounded", "Gate", "Huber"))
 
 
 def test_the_kernel_of_the_kernels_page_runs(root, tmp_path):

@@ -75,7 +75,7 @@ def doubles(kernel: Kernel, call: tuple) -> Iterator[str]:
         if annotation.typemap.get(statement.target.name) in (types.float64, types.complex128):
             loc = statement.loc
             line = linecache.getline(loc.filename, loc.line).strip()
-            advice = "an integer in it? write real(n); np.float64, or an array of it?"
+            advice = "an integer in it? write float(n); np.float64, or an array of it?"
             yield f"kernel {kernel.__name__!r} computes in float64 at {loc.filename}:{loc.line}: `{line}`: {advice}"
             return
 
