@@ -157,6 +157,10 @@ def test_an_ignored_label_may_lie_outside_the_classes():
         ("Reshape", [(2, 5)], {"shape": [-1, -1]}, "at most one -1"),
         ("Reshape", [(2, 5)], {"shape": [1, 2, 0]}, "that .2, 5. does not have"),
         ("Crop", [(2, 5), (2, 4)], {"axis": 1, "offset": 2}, "reaches beyond the bottom"),
+        ("Scale", [(2, 3, 4), (4,)], {}, "needs the shape .3,. of axes 1 to 1"),
+        ("Bias", [(2, 3)], {"num_axes": 2}, "reach beyond the 2 axes"),
+        ("LRN", [(2, 3, 4)], {"local_size": 4}, "must be odd"),
+        ("MVN", [(2,)], {}, "at least 2 axes"),
         ("Crop", [(2, 5), (2, 4)], {"axis": 1, "offset": [0, 1]}, "1 or 1 values"),
     ],
 )
