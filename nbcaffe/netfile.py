@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import layers  # noqa: F401  (defines the built-in types)
+from .caffe.document import load_net
 from .layer import REGISTRY, Layer
 from .params import Param, bind, did_you_mean
 from .passes.imports import import_layers
@@ -15,21 +16,24 @@ from .passes.sharing import freeze
 from .passes.templates import Entry, Expansion, Scope, net_part
 from .passes.wiring import connect
 from .spec import LAYER_KEYS, NET_KEYS, LayerSpec, NetSpec
-from .yamlfile import Located, Problems, load, located
+from .yamlfile import Located, Problems, located
 
 NOT_DEFAULTS = ("name", "type", "bottom", "top")
 Kind = type[Layer] | None
 
 
-def read_net(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> NetSpec:
+def read_net(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = (), any_type: bool = False) -> NetSpec:
     """Read and check a net.
 
     Parameters
     ----------
     source : path, YAML text or mapping
-        A mapping has the keys of a file.
+        A file is YAML, or one of Caffe's; a mapping has the keys of a YAML file.
     overrides : iterable of str
         ``layer.key=value``, and ``vars.name=value`` for a variable of the file.
+
+    any_type : bool
+        Take layers of unknown types as they are, for a net that is only to be written again.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def read_net(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = 
         With everything that is wrong, sorted by line.
     """
     problems = Problems()
-    document = net_part(located(source, "") if isinstance(source, Mapping) else load(source))
+    document = net_part(located(source, "") if isinstance(source, Mapping) else load_net(source))
     wanted = read_overrides(overrides, problems)
     expansion = Expansion(problems)
     start = Scope(variables_of(wanted), {}, (str(Path(document.path).resolve()),))
@@ -45,7 +49,7 @@ def read_net(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = 
     _check_variables(wanted, document, problems)
     before = len(problems.found)
     imports = import_layers(expansion.imports, problems)
-    builder = LayerBuilder(problems, imports_failed=len(problems.found) > before)
+    builder = LayerBuilder(problems, imports_failed=any_type or len(problems.found) > before)
     flat = apply_overrides([builder.flat(entry) for entry in entries], wanted, problems)
     specs = connect(tuple(builder.spec(layer, index) for index, layer in enumerate(flat)), problems)
     header, errors = bind(NET_KEYS, {k: v for k, v in document.items() if k in NET_KEYS}, "a net")
@@ -162,9 +166,9 @@ class LayerBuilder:
         shared = {k: v for k, v in layer.items() if k in LAYER_KEYS and k != "type"}
         common, errors = bind(LAYER_KEYS, shared, "a layer")
         values: dict[str, Any] = {}
-        given: dict[str, Any] = {}
+        own = [k for k in layer if k not in LAYER_KEYS]
+        given: dict[str, Any] = {k: layer[k] for k in own}
         if kind is not None:
-            own = [k for k in layer if k not in LAYER_KEYS]
             given = {k: layer[k] for k in own if self.declared(k, kind, layer, who)}
             values, more = bind(kind.params, given, kind.__name__)
             mistyped = len(given) < len(own)  # then what seems to be missing is there under a wrong name

@@ -11,6 +11,11 @@ from ..yamlfile import dump
 
 def expand(spec: NetSpec) -> str:
     """One line per layer; read back, it gives an equal spec."""
+    return dump(as_mapping(spec))
+
+
+def as_mapping(spec: NetSpec) -> dict[str, Any]:
+    """What the flat file says, with the layers in the order of the spec's."""
     document: dict[str, Any] = {"name": spec.name} if spec.name else {}
     for key in ("force_backward", "debug_info"):
         if getattr(spec, key):
@@ -20,7 +25,7 @@ def expand(spec: NetSpec) -> str:
     if spec.freeze:
         document["freeze"] = list(spec.freeze)
     document["layers"] = [_layer(layer) for layer in spec.layers]
-    return dump(document)
+    return document
 
 
 def _layer(layer: LayerSpec) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..caffe.document import load_net
 from ..errors import ConfigError
 from ..params import did_you_mean
-from ..yamlfile import Located, Problems, load
+from ..yamlfile import Located, Problems
 from .legacy import legacy_input
 from .prefix import prefixed
 from .variables import Outside, substitute
@@ -86,7 +87,7 @@ class Expansion:
             self.problems.add(where, f"include: {path} includes itself")
             return [], Scope()
         try:
-            document = net_part(load(path))
+            document = net_part(load_net(path))
         except ConfigError as error:
             self.problems.add(where, f"include: {error}")
             return [], Scope()

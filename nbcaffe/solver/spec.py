@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..caffe.document import load_solver
 from ..errors import ConfigError
 from ..params import Param, ParamError, bind, did_you_mean
 from ..passes.imports import import_layers
-from ..yamlfile import Located, Problems, dump, load, located, parse
+from ..yamlfile import Located, Problems, dump, located, parse
 from .policies import POLICIES, rate
 from .rules import UPDATES
 from .settings import SETTINGS, NetState
@@ -84,7 +85,7 @@ def read_solver(source: Any, overrides: Iterable[str] = (), net: str | None = No
     ``overrides`` are ``key=value``; ``net`` is a net file to use instead of the solver's nets.
     A net file may hold its solver under ``solver:``.
     """
-    document = located(source, "<solver>") if isinstance(source, Mapping) else load(source)
+    document = located(source, "<solver>") if isinstance(source, Mapping) else load_solver(source)
     problems = Problems()
     given = settings_of(document, problems)
     if net is not None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from ..caffe.document import load_either
 from ..errors import ConfigError
 from ..net import Net
-from ..yamlfile import load
 from . import snapshot
 from .loop import split_overrides
 from .recipe_data import fetch_missing
@@ -51,7 +51,7 @@ def count(text: str) -> Batches:
 
 def sources(args: Namespace) -> list[tuple[Any, NetState, list[str]]]:
     """Net, state and overrides: of each test net of a solver file, or of the one net file."""
-    document = load(args.net)
+    document = load_either(args.net)
     if "layers" in document and INLINE not in document:
         return [(args.net, NetState(), args.set)]
     own, of_nets = split_overrides(args.set)
