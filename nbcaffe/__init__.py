@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     from .alone import layer as layer
-    from .elementwise import Activation as Activation, Elementwise as Elementwise, Learned as Learned
     from .data.rows import RowSource as RowSource
+    from .elementwise import Activation as Activation, Elementwise as Elementwise, Learned as Learned
     from .errors import (
         ConfigError as ConfigError,
         DataError as DataError,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC
     from .kernel import device as device, kernel as kernel
     from .layer import Layer as Layer, Loss as Loss
     from .layers import layer_type_list as layer_type_list
-    from .layers.element_loss import ElementwiseLoss as ElementwiseLoss
     from .layers.data import Source as Source
+    from .layers.element_loss import ElementwiseLoss as ElementwiseLoss
     from .mode import (
         set_mode_cpu as set_mode_cpu,
         set_mode_gpu as set_mode_gpu,
