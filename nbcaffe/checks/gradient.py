@@ -115,9 +115,8 @@ def guess(got: np.ndarray, expected: np.ndarray, wrong: np.ndarray, shape: tuple
 def factor(ratio: float, shape: tuple[int, ...]) -> str:
     if abs(ratio + 1.0) < 1e-4:
         return "is minus the finite difference: a sign?"
-    sizes = {n: f"axis {axis} has {n} elements" for axis, n in enumerate(shape)} | {
-        prod(shape): f"it has {prod(shape)}"
-    }
+    sizes = {prod(shape): f"it has {prod(shape)} elements"}
+    sizes |= {n: f"axis {axis} has {n} elements" for axis, n in enumerate(shape)}
     for n, text in sizes.items():
         if n > 1 and min(abs(ratio - n), abs(1.0 / ratio - n)) < 1e-3 * n:
             return f"is {ratio:.4g} times the finite difference, and {text}: a wrong normaliser?"
