@@ -56,6 +56,8 @@ def check_net(net: str, args: Namespace) -> list[str]:
 
 def check_type(kind: str) -> list[str]:
     """Print a layer's table; return its faults as sentences."""
+    if kind not in REGISTRY:
+        return check_of_solver(kind)
     cases = [Case(kind, example) for example in REGISTRY[kind].examples]
     rows = [(check.name, [examine(check, case) for case in cases]) for check in CHECKS]
     table = Table(title=kind, title_justify="left")
@@ -117,21 +119,44 @@ def advice(cases: list[Case]) -> list[str]:
 
 
 def kinds_of(what: list[str]) -> list[str]:
-    """Layer types from type names and from Python files that define layers."""
+    """Layer types from type names, and what Python files define: layers, updates, policies."""
     found: list[str] = []
     for item in what:
         if item.endswith(".py"):
             before: dict[str, Any] = dict(REGISTRY)
             load_layers(Path(item))
             new = [kind for kind, cls in REGISTRY.items() if before.get(kind) is not cls]
-            if not new:
+            rules = updates_of(item)
+            if not new and not rules:
                 raise ConfigError(f"{item}: defines no layer; a layer is a subclass of Activation or Layer")
-            found += new
+            found += [*new, *rules]
         elif item in REGISTRY:
             found.append(item)
         else:
             raise ConfigError(f"check: no layer type {item!r}{did_you_mean(item, REGISTRY)}")
     return found
+
+
+def updates_of(file: str) -> list[str]:
+    """Updates and policies that a file which has been loaded defines."""
+    from .solver.policies import POLICIES
+    from .solver.rules import UPDATES
+
+    functions = {**{name: rule.update for name, rule in UPDATES.items()}, **{n: p.rate for n, p in POLICIES.items()}}
+    return [name for name, fn in functions.items() if Path(fn.__code__.co_filename).resolve() == Path(file).resolve()]
+
+
+def check_of_solver(name: str) -> list[str]:
+    """Print the table of an update or a policy; return its faults as sentences."""
+    from .checks.updates import check_policy, check_rule
+    from .solver.rules import UPDATES
+
+    found = [*(check_rule(name) if name in UPDATES else check_policy(name))]
+    table = Table("check", "", title=name, title_justify="left")
+    for check, finding in found:
+        table.add_row(check, " ".join([cell(finding), finding.note]).strip())
+    Console().print(table)
+    return [f"{name}: {check}: {finding.fault}" for check, finding in found if finding.fault]
 
 
 def load_layers(path: Path) -> None:

@@ -9,6 +9,7 @@ from test_solver import tiny
 
 from nbcaffe import ConfigError, Float, KernelError, SnapshotError, Update, policy
 from nbcaffe.checks.kernels import doubles
+from nbcaffe.checks.updates import check_policy, check_rule
 from nbcaffe.device import get_device
 from nbcaffe.solver.policies import POLICIES, rate
 from nbcaffe.solver.rules import UPDATES
@@ -150,7 +151,7 @@ def test_a_policy_of_ones_own_gives_the_rate(mine):
 def test_an_unknown_name_is_answered_with_the_nearest_one(mine):
     assert "did you mean 'Pushed'?" in refused(**{**mine, "type": "Puschd"})
     assert "did you mean 'halving'?" in refused(**mine, lr_policy="halfing")
-    assert "or what a file under `import` defines, got 'Lion'" in refused(type="Lion")
+    assert "or what a file under `import` defines, got 'Zebra'" in refused(type="Zebra")
 
 
 def test_a_file_that_is_not_there_or_fails_is_named(tmp_path):
@@ -307,3 +308,33 @@ def test_cosine_falls_from_base_lr_to_min_lr():
     assert [rate(spec, it) for it in (0, 5, 10, 12)] == pytest.approx([0.1, 0.06, 0.02, 0.02])
     assert math.isclose(rate(spec, 2) + rate(spec, 8), 0.12)
     assert "max_iter: lr_policy 'cosine' divides by it" in refused(lr_policy="cosine", max_iter=0)
+
+
+# nbcaffe check
+
+
+@pytest.mark.parametrize("kind", OF_PACKAGE)
+def test_every_rule_passes_its_checks(kind):
+    faults = [f"{check}: {finding.fault}" for check, finding in check_rule(kind) if finding.fault]
+    assert not faults
+
+
+def test_a_step_in_the_wrong_direction_is_found(registered):
+    class Uphill(Update):
+        @staticmethod
+        def update(w, g, lr):
+            return w + lr * g
+
+    found = dict(check_rule("Uphill"))
+    assert "is the sign of the step right?" in found["learns"].fault
+    assert found["same bits"].passed
+
+
+def test_a_policy_is_tried_for_a_thousand_iterations(registered):
+    @policy(needs=("max_iter",))
+    def sinking(s, it):
+        return s.base_lr * (1.0 - 2.0 * it / s.max_iter)
+
+    ((_, finding),) = check_policy("sinking")
+    assert "iteration 501: expected a rate of 0 or more, got -" in finding.fault
+    assert all(finding.passed for name in ("cosine", "sigmoid", "multistep") for _, finding in check_policy(name))
