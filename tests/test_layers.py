@@ -122,6 +122,24 @@ def test_a_label_without_class_is_named(kind, label, device):
         layer.forward(np.zeros((4, 3)), np.array([0, 2, label, 1]))
 
 
+@pytest.mark.parametrize("index", [3, -1, float("nan")])
+@pytest.mark.parametrize(
+    ("kind", "shapes", "params"),
+    [("Embed", [(4,)], {"input_dim": 3, "num_output": 2}), ("BatchReindex", [(3, 2), (4,)], {})],
+)
+def test_an_index_of_no_row_is_named(kind, shapes, params, index):
+    layer = Single(kind, shapes, **params)
+    values = [np.zeros(s) for s in shapes[:-1]]
+    with pytest.raises(LabelError, match=f"at position 2 of bottom {len(shapes) - 1}, expected 0 to 2"):
+        layer.forward(*values, np.array([0, 2, index, 1]))
+
+
+def test_the_place_of_the_largest_is_nan_only_where_a_nan_is():
+    x = np.array([[1, np.inf, 2], [-np.inf, -np.inf, -np.inf], [1, np.nan, 2]])
+    (top,) = Single("ArgMax", [x.shape], top_k=2).forward(x)
+    np.testing.assert_array_equal(top[:, 0], [[1, 2], [2, 1], [np.nan, np.nan]])
+
+
 def test_an_ignored_label_may_lie_outside_the_classes():
     layer = Single("SoftmaxWithLoss", [(2, 3), (2,)], ignore_label=255)
     (loss,) = layer.forward(np.zeros((2, 3)), np.array([255, 1]))
@@ -161,6 +179,13 @@ def test_an_ignored_label_may_lie_outside_the_classes():
         ("Bias", [(2, 3)], {"num_axes": 2}, "reach beyond the 2 axes"),
         ("LRN", [(2, 3, 4)], {"local_size": 4}, "must be odd"),
         ("MVN", [(2,)], {}, "at least 2 axes"),
+        ("Deconvolution", [(1, 1, 2, 2)], {"num_output": 1, "kernel_size": 2, "pad": 2}, "cuts all of the output"),
+        ("Deconvolution", [(1, 3, 2, 2)], {"num_output": 4, "kernel_size": 2, "group": 2}, "group 2 must divide 3"),
+        ("Im2col", [(1, 3, 4, 4)], {"kernel_size": 5}, "larger than the padded input"),
+        ("BatchReindex", [(3, 2), (2, 2)], {}, "one axis of indices"),
+        ("ArgMax", [(3, 2)], {"top_k": 3}, "more than the 2 values"),
+        ("Reduction", [(3, 2)], {"axis": 2}, "axis 2 is none of the 2 axes"),
+        ("Parameter", [], {"shape": [[1], [2]]}, "one list of sizes"),
         ("Crop", [(2, 5), (2, 4)], {"axis": 1, "offset": [0, 1]}, "1 or 1 values"),
     ],
 )
