@@ -211,6 +211,13 @@ def _net(parser: argparse.ArgumentParser, phase: str | None) -> None:
     _state(parser, phase)
 
 
+def _draw(parser: argparse.ArgumentParser) -> None:
+    _net(parser, "TRAIN")
+    parser.add_argument("-o", "--output", metavar="FILE", help="net.svg, .png, .pdf or .dot (default: DOT on stdout)")
+    parser.add_argument("--shapes", action="store_true", help="write the blobs' shapes; needs the net's data")
+    parser.add_argument("--rankdir", default="TB", metavar="DIR", help="TB, LR, BT or RL: the way down (default: TB)")
+
+
 def _docs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", default="docs/reference", metavar="FOLDER", help="folder (default: docs/reference)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a committed page differs")
@@ -224,6 +231,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),
     "data": ("fetch a data set, verify it and convert it to HDF5", _data, "data.fetch:run"),
     "show": ("table of a net's layers, shapes, parameters, work and memory", lambda p: _net(p, "TRAIN"), "report:show"),
+    "draw": ("draw a net as SVG, PNG, PDF or in Graphviz's language", _draw, "draw:run"),
     "expand": ("print the flat net after variables, repeats and templates", lambda p: _net(p, None), "report:expand"),
     "docs": ("write the reference pages from the declarations", _docs, "docgen:run"),
 }
