@@ -36,7 +36,7 @@ LEVELS = (
     {"binding", "weights"},
     {"net"},
     {"solver"},
-    {"checks", "docgen", "offline", "report", "scaffold", "timing"},
+    {"checks", "docgen", "draw", "offline", "report", "scaffold", "timing"},
     {"check"},
     {"alone"},
     {"cli"},
