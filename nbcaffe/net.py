@@ -18,7 +18,7 @@ from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
 from .graph import shapes, share_by_name, wire
 from .netfile import read_net
-from .passes.expand import expand
+from .passes.expand import as_mapping, expand
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
 from .passes.sharing import share_params
@@ -209,8 +209,8 @@ class Net:
         return load_weights(path, self.params, self.device, reinit=tuple(reinit))
 
     def save(self, path: str | Path) -> None:
-        """Write the weights in Caffe's HDF5 layout."""
-        save_weights(path, self.params, self.device)
+        """Write the weights, as a caffemodel if the name ends in that, else in Caffe's HDF5 layout."""
+        save_weights(path, self.params, self.device, as_mapping(self.spec))
 
     # -- what the solver drives ----------------------------------------------------------------------------------
 

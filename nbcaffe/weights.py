@@ -1,18 +1,16 @@
-"""Trained weights in Caffe's HDF5 layout: ``/data/<layer>/<index>``, a shared one under its owner only."""
+"""A net's weights, to files and from them, matched by the names of the layers."""
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import h5py
-import numpy as np
+from typing import Any
 
 from .blob import Weight
 from .cache import write_atomically
 from .device import Device
-from .errors import ConfigError, DataError, SnapshotError
+from .errors import ConfigError, SnapshotError
 from .params import did_you_mean
+from .weight_files import read_weights, weights_bytes
 
 Params = Mapping[str, list[Weight]]
 
@@ -54,36 +52,18 @@ def load_weights(path: str | Path, params: Params, device: Device, reinit: Itera
     return report
 
 
-def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Every layer's weights in a file."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such weight file")
+def save_weights(path: str | Path, params: Params, device: Device, net: Mapping[str, Any]) -> None:
+    """Write all weights at once, in the format that the name ends in; a full disk leaves the old file as it was."""
+    every = {name: [device.download(weight.data) for weight in weights] for name, weights in params.items()}
+    own = {
+        name: [values for weight, values in zip(params[name], arrays, strict=True) if _is_own(weight, name)]
+        for name, arrays in every.items()
+    }
     try:
-        with h5py.File(path) as file:
-            found: dict[str, list[np.ndarray]] = {}
-
-            def visit(path: str, item: object) -> None:
-                # a layer's name may hold slashes: its group is the one right above the numbered datasets
-                if isinstance(item, h5py.Dataset):
-                    found.setdefault(path.rpartition("/")[0], []).append(item[()])
-
-            file["data"].visititems(visit)
-            return found
-    except (OSError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: not a weight file in Caffe's HDF5 layout, or truncated: {error}") from None
-
-
-def save_weights(path: str | Path, params: Params, device: Device) -> None:
-    """Write all weights at once; a full disk leaves the old file as it was."""
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
-        layers = file.create_group("data")
-        for name, weights in params.items():
-            group = layers.create_group(name)
-            for index, weight in enumerate(weights):
-                if weight.owner.name.rsplit("/", 1)[0] == name or weight.owner is weight:
-                    group.create_dataset(str(index), data=device.download(weight.data))
-    try:
-        write_atomically(Path(path), memory.getvalue())
+        write_atomically(Path(path), weights_bytes(path, own, every, net))
     except OSError as error:
         raise SnapshotError(f"{path}: the weights could not be written: {error.strerror or error}") from None
+
+
+def _is_own(weight: Weight, layer: str) -> bool:
+    return weight.owner is weight or weight.owner.name.rsplit("/", 1)[0] == layer

@@ -19,7 +19,10 @@ from test_solver import NET, tiny, weights
 from nbcaffe.errors import NbcaffeError, SnapshotError
 from nbcaffe.solver.run_folder import RunFolder, find_snapshot
 from nbcaffe.solver.signals import Signals
-from nbcaffe.solver.snapshot import MODEL, STATE, newest
+from nbcaffe.solver.snapshot import newest
+from nbcaffe.solver.states import FORMATS
+
+STATE, MODEL = FORMATS["HDF5"]
 
 __all__ = ["tiny"]  # the fixture; pytest finds it by its name here
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..yamlfile import Located, load
-from .fields import own_groups, repeated
+from .fields import own_groups
+from .schema import repeated
 from .text import Lines, read_message
 from .upgrade import upgrade_net, upgrade_solver
 

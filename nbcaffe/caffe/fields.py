@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..params import did_you_mean
-from .schema import message
+from .schema import message, repeated
 
 # Groups that are not named like their type; the first one that has a parameter is its home
 GROUPS = {
@@ -25,12 +25,6 @@ MOVED = dict.fromkeys(
     ("data_param", "image_data_param", "window_data_param"), ("scale", "mean_file", "crop_size", "mirror")
 )
 HALVES = {"kernel_size": "kernel", "stride": "stride", "pad": "pad"}
-
-
-def repeated(field: Any) -> bool:
-    """Whether a field may occur several times."""
-    known = getattr(field, "is_repeated", None)  # newer protobuf
-    return bool(field.label == field.LABEL_REPEATED if known is None else known)
 
 
 @cache

@@ -12,6 +12,7 @@ from ..errors import NbcaffeError
 from ..yamlfile import load
 
 SCALARS = ("double", "float", "int64", "int32", "uint32", "bool", "string", "bytes")
+PACKED = re.compile(r"(float|double)\[packed\]")
 FIELD = re.compile(r"(?P<number>\d+) (?P<type>\w+)(?P<label>!|\[\]|\[packed\])?(?: = (?P<default>\S+))?")
 
 
@@ -23,13 +24,19 @@ def need(module: str) -> Any:
         raise NbcaffeError(f"Caffe's files: needs `pip install 'nbcaffe[caffe]'` ({error})") from None
 
 
-def message(name: str) -> Any:
-    """A new, empty message of this type."""
-    return _classes()[name]()
+def message(name: str, raw: bool = False) -> Any:
+    """A new, empty message of this type; a raw one has its packed numbers as bytes, which are the same in a file."""
+    return _classes(raw)[name]()
+
+
+def repeated(field: Any) -> bool:
+    """Whether a field may occur several times."""
+    known = getattr(field, "is_repeated", None)  # newer protobuf
+    return bool(field.label == field.LABEL_REPEATED if known is None else known)
 
 
 @cache
-def _classes() -> dict[str, Any]:
+def _classes(raw: bool) -> dict[str, Any]:
     descriptor_pb2 = need("google.protobuf.descriptor_pb2")
     schema = load(Path(__file__).with_name("schema.yaml"))
     enums, messages = schema["enums"], schema["messages"]
@@ -46,7 +53,7 @@ def _classes() -> dict[str, Any]:
     for name, fields in messages.items():
         kind = file.message_type.add(name=name)
         for field, text in fields.items():
-            _add_field(kind, field, str(text), enums)
+            _add_field(kind, field, PACKED.sub("bytes", str(text)) if raw else str(text), enums)
     pool.AddSerializedFile(file.SerializeToString())
     make = need("google.protobuf.message_factory").GetMessageClass
     return {name: make(pool.FindMessageTypeByName(f"caffe.{name}")) for name in messages}

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from ..params import did_you_mean
 from ..yamlfile import read_text
-from .schema import message, need
+from .schema import message, need, repeated
 
 LARGEST_TEXT = 64 << 20  # bytes; nets have thousands of lines, not millions
 LARGEST_BINARY = (1 << 31) - 1  # protobuf's own limit
@@ -105,7 +105,7 @@ def lines_of(text: str) -> Lines:
     return top
 
 
-def read_binary(path: str | Path, kind: str) -> Any:
+def read_binary(path: str | Path, kind: str, raw: bool = False) -> Any:
     """A message of this type from its binary form."""
     try:
         size = Path(path).stat().st_size
@@ -116,28 +116,43 @@ def read_binary(path: str | Path, kind: str) -> Any:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return parse_binary(content, kind, str(path))
+    return parse_binary(content, kind, str(path), raw)
 
 
-def parse_binary(content: bytes, kind: str, path: str) -> Any:
+def parse_binary(content: bytes, kind: str, path: str, raw: bool = False) -> Any:
     """A message of this type from bytes; what is truncated, or holds what no version of Caffe wrote, is refused."""
-    found = message(kind)
+    found = message(kind, raw)
     try:
         found.ParseFromString(content)
     except Exception as error:  # protobuf's DecodeError; its implementations differ in what else they raise
         if isinstance(error, MemoryError):
             raise
         raise DataError(f"{path}: not a {kind}, damaged or truncated: {error}") from None
-    unknown = unknown_fields(found)
-    if unknown:
-        raise DataError(f"{path}: not a {kind}, or damaged: it has fields that no {kind} has: {unknown}")
+    wrong = unknown(found, raw)
+    if wrong:
+        raise DataError(f"{path}: not a {kind}, or damaged: {wrong}")
     return found
 
 
-def unknown_fields(found: Any) -> str:
-    """Numbers of fields in the message itself that its type does not have."""
+def unknown(found: Any, raw: bool) -> str:
+    """What a message holds beside the fields of its type; of a raw one only the outermost is looked at.
+
+    Nets of Caffe's forks have layers with parameters that nobody else knows: their weights are read all the same.
+    """
     fields = need("google.protobuf.unknown_fields").UnknownFieldSet(found)
-    return ", ".join(sorted({str(field.field_number) for field in fields})[:5])
+    single = [
+        f.number for f in found.DESCRIPTOR.fields if raw and f.type == f.TYPE_BYTES
+    ]  # numbers that are not packed
+    numbers = sorted({field.field_number for field in fields} - set(single))
+    if numbers:
+        return f"no {found.DESCRIPTOR.name} has a field {', '.join(map(str, numbers[:5]))}"
+    for field, value in () if raw else found.ListFields():
+        if field.message_type is not None:
+            inner = (unknown(one, raw) for one in (value if repeated(field) else [value]))
+            wrong = next(filter(None, inner), "")
+            if wrong:
+                return wrong
+    return ""
 
 
 def write_text(found: Any) -> str:

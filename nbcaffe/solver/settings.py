@@ -107,7 +107,7 @@ SETTINGS = declare(
     snapshot=Int(0, ge=0, doc="iterations from snapshot to snapshot; 0: at the end only"),
     snapshot_prefix=Str(None, doc="start of the snapshots' names; left out: the solver file's name"),
     snapshot_diff=Bool(False, doc="accepted for Caffe's files; gradients are not written into snapshots yet"),
-    snapshot_format=Choice("HDF5", doc="file format; BINARYPROTO is not there yet"),
+    snapshot_format=Choice("HDF5", "BINARYPROTO", doc="file format; BINARYPROTO needs the extra `caffe`"),
     snapshot_after_train=Bool(True, doc="write a snapshot at the end"),
     solver_mode=Choice("CPU", "GPU", doc="where to run unless --device says so"),
     device_id=Int(0, ge=0, doc="accepted for Caffe's files; has no effect yet"),

@@ -1,18 +1,17 @@
-"""Snapshots in Caffe's own HDF5 layout, with all that a bit-equal resume needs in a group beside it.
+"""Snapshots in Caffe's own formats, with all that a bit-equal resume needs beside what Caffe reads.
 
-``<prefix>_iter_<n>.caffemodel.h5`` holds the weights, ``<prefix>_iter_<n>.solverstate.h5`` the rest.  The state is
+``<prefix>_iter_<n>.caffemodel.h5`` holds the weights, ``<prefix>_iter_<n>.solverstate.h5`` the rest (``.caffemodel``
+and ``.solverstate`` with snapshot_format BINARYPROTO).  The state is
 written last and knows the weights' checksum, so a run killed between the two resumes from the snapshot before.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import logging
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +23,14 @@ from .. import __version__
 from ..cache import write_atomically
 from ..errors import NbcaffeError, SnapshotError
 from ..net import Net
-from ..weights import read_weights
+from ..weight_files import read_weights
 from .policies import steps_taken
+from .states import FORMATS, STATES, State, read_state, state_content
 
 if TYPE_CHECKING:
     from .loop import Solver
 
-STATE, MODEL = ".solverstate.h5", ".caffemodel.h5"
 log = logging.getLogger("nbcaffe.solver")
-OURS = "nbcaffe"  # the group that Caffe does not look into
 
 
 def position(net: Net) -> dict[str, Any]:
@@ -64,12 +62,12 @@ def versions() -> dict[str, str]:
 def write(solver: Solver, prefix: str | Path, place: dict[str, Any]) -> Path:
     """Write weights and state of an iteration whose train net stands at ``place``; return the state's path."""
     stem = Path(f"{prefix}_iter_{solver.iter}")
-    model, state = (stem.with_name(stem.name + ending) for ending in (MODEL, STATE))
+    state, model = (stem.with_name(stem.name + ending) for ending in FORMATS[solver.spec.snapshot_format])
     fresh = not model.exists()
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         solver.net.save(model)
-        write_atomically(state, content(solver, model, place))
+        write_atomically(state, state_content(state_of(solver, model, place), state))
     except (OSError, SnapshotError) as error:
         if fresh and model.exists():
             model.unlink()
@@ -81,8 +79,8 @@ def write(solver: Solver, prefix: str | Path, place: dict[str, Any]) -> Path:
     return state
 
 
-def content(solver: Solver, model: Path, place: dict[str, Any]) -> bytes:
-    """The bytes of a state file."""
+def state_of(solver: Solver, model: Path, place: dict[str, Any]) -> State:
+    """What a state file is going to hold."""
     notes = {
         "versions": versions(),
         "seed": solver.seed,
@@ -91,20 +89,11 @@ def content(solver: Solver, model: Path, place: dict[str, Any]) -> bytes:
         "test": [position(net) for net in solver.test_nets],
         "losses": list(solver.losses),
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "net": solver.net.text,
+        "solver": solver.spec.text,
     }
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
-        file["iter"] = np.array([solver.iter], np.int32)
-        file["current_step"] = np.array([steps_taken(solver.spec, solver.iter)], np.int32)
-        file["learned_net"] = np.bytes_(str(model))
-        history = file.create_group("history")
-        for index, (array, shape) in enumerate(histories(solver)):
-            history[str(index)] = solver.net.device.download(array).reshape(shape)
-        group = file.create_group(OURS)
-        for key, value in notes.items():
-            group[key] = json.dumps(value)
-        group["net"], group["solver"] = solver.net.text, solver.spec.text
-    return memory.getvalue()
+    history = [solver.net.device.download(array).reshape(shape) for array, shape in histories(solver)]
+    return State(solver.iter, str(model), steps_taken(solver.spec, solver.iter), history, notes)
 
 
 def kept_by(solver: Solver) -> dict[str, Any]:
@@ -125,8 +114,9 @@ def histories(solver: Solver) -> Iterator[tuple[Any, tuple[int, ...]]]:
 def restore(solver: Solver, path: str | Path) -> None:
     """Go on where a snapshot was written; one that does not fit is refused whole, with all the reasons."""
     path = Path(path)
-    iteration, learned_net, stored, notes = read(path)
-    model = find_model(path, learned_net)
+    state = read_state(path)
+    stored, notes = state.history, state.notes
+    model = find_model(path, state.learned_net)
     expected = notes.get("model_sha256")
     if expected and expected != hashlib.sha256(model.read_bytes()).hexdigest():
         raise SnapshotError(f"{model}: not the weights that {path} was written with; take both from the same snapshot")
@@ -143,29 +133,12 @@ def restore(solver: Solver, path: str | Path) -> None:
     solver.net.copy_from(model)
     for values, (array, _) in zip(stored, histories(solver), strict=True):
         device.upload(array, values.ravel())
-    solver.iter = iteration
+    solver.iter = state.iteration
     solver.losses.clear()
     solver.losses.extend(notes.get("losses", ()))
     for net, place in zip(solver.test_nets, notes.get("test", ()), strict=False):
         if not misfits_of_position(net, place):  # the set to test on may be another one now
             move_to(net, place)
-
-
-def read(path: Path) -> tuple[int, str, list[np.ndarray], dict[str, Any]]:
-    """Iteration, path of the weights, histories, and what our group says (nothing in a file by Caffe itself)."""
-    if not path.is_file():
-        raise SnapshotError(f"{path}: no such snapshot; expected a file that ends in {STATE}")
-    try:
-        with h5py.File(path) as file:
-            history = file["history"]
-            stored = [history[str(i)][()] for i in range(len(history))]
-            group = file.get(OURS, {})
-            notes = {k: json.loads(group[k].asstr()[()]) for k in group if k not in ("net", "solver")}
-            learned_net = file["learned_net"][()]
-            return int(file["iter"][0]), learned_net.decode(), stored, notes
-    except (OSError, KeyError, ValueError, AttributeError, RuntimeError) as error:
-        kind = "weights without a state: start from them with --weights" if path.name.endswith(MODEL) else "truncated?"
-        raise SnapshotError(f"{path}: not a solver state in Caffe's HDF5 layout ({kind}): {error}") from None
 
 
 def find_model(path: Path, learned_net: str) -> Path:
@@ -188,7 +161,7 @@ def misfits_of_weights(net: Net, stored: dict[str, list[np.ndarray]]) -> Iterato
             yield f"layer {name!r} with weights is in the snapshot, but not in the net"
 
 
-def misfits_of_history(solver: Solver, stored: list[np.ndarray], kept: dict[str, Any] | None) -> Iterator[str]:
+def misfits_of_history(solver: Solver, stored: Sequence[np.ndarray], kept: dict[str, Any] | None) -> Iterator[str]:
     mine = kept_by(solver)
     if kept and kept != mine:
         one, other = (f"{who['type']} keeps {', '.join(who['histories']) or 'nothing'}" for who in (mine, kept))
@@ -220,5 +193,6 @@ def misfits_of_position(net: Net, place: dict[str, Any] | None) -> list[str]:
 
 def newest(folder: Path) -> Path | None:
     """The state of the highest iteration in a folder."""
-    numbered = [(int(m[1]), p) for p in folder.glob(f"*{STATE}") if (m := re.search(r"_iter_(\d+)\.", p.name))]
+    states = [path for ending in STATES for path in folder.glob(f"*{ending}")]
+    numbered = [(int(m[1]), p) for p in states if (m := re.search(r"_iter_(\d+)\.", p.name))]
     return max(numbered)[1] if numbered else None

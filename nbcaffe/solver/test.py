@@ -16,6 +16,7 @@ from .loop import split_overrides
 from .recipe_data import fetch_missing
 from .scoring import Batches, score
 from .spec import INLINE, NetState, read_solver
+from .states import STATES, read_state
 from .train import facts_of
 
 
@@ -61,6 +62,6 @@ def sources(args: Namespace) -> list[tuple[Any, NetState, list[str]]]:
 
 def model_of(path: str) -> Path:
     """The weights that a solver state belongs to; other files as they are."""
-    if not path.endswith(snapshot.STATE):
+    if not path.endswith(STATES):
         return Path(path)
-    return snapshot.find_model(Path(path), snapshot.read(Path(path))[1])
+    return snapshot.find_model(Path(path), read_state(path).learned_net)

@@ -20,6 +20,7 @@ from .loop import Solver, split_overrides
 from .recipe_data import fetch_missing
 from .run_folder import RunFolder, find_snapshot
 from .spec import SolverSpec, read_solver
+from .states import model_name
 
 REFRESH = 0.1  # seconds between looks at the progress; showing more would cost small nets their speed
 
@@ -167,7 +168,7 @@ def next_steps(args: Namespace, solver: Solver, folder: RunFolder) -> list[str]:
     more = solver.spec.max_iter if solver.stopped_by is not None else 2 * solver.spec.max_iter
     lines = ["to try next:"]
     if solver.last_snapshot is not None:
-        weights = str(solver.last_snapshot).replace(".solverstate.", ".caffemodel.")
+        weights = model_name(solver.last_snapshot)
         lines.append("  " + command("test", args.solver, "--weights", weights))
     lines.append("  " + f"{verb} --resume {shlex.quote(str(folder.path))} --max-iter {more}")
     lines.append("  " + f"{verb} --set base_lr={solver.spec.base_lr / 2:g}")
