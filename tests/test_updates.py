@@ -1,6 +1,7 @@
 """Update rules and policies of a user's own: one scalar function in a file that the solver names."""
 
 import math
+import re
 
 import h5py
 import numpy as np
@@ -338,3 +339,17 @@ def test_a_policy_is_tried_for_a_thousand_iterations(registered):
     ((_, finding),) = check_policy("sinking")
     assert "iteration 501: expected a rate of 0 or more, got -" in finding.fault
     assert all(finding.passed for name in ("cosine", "sigmoid", "multistep") for _, finding in check_policy(name))
+
+
+def test_what_the_page_on_solvers_shows_works(registered, root, tmp_path):
+    page = (root / "docs" / "solvers.md").read_text(encoding="utf-8")
+    (code,), (settings,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "yaml"))
+    (tmp_path / "my_solver.py").write_text(code)
+    (tmp_path / "solver.yaml").write_text(settings)
+    spec = read_solver(tmp_path / "solver.yaml")
+    assert (spec.type, spec.beta, rate(spec, 1000)) == ("SignMomentum", 0.95, 0.0005)
+    assert all(
+        finding.passed for found in (check_rule(spec.type), check_policy(spec.lr_policy)) for _, finding in found
+    )
+    for name in (*OF_PACKAGE, *(n for n, p in POLICIES.items() if p.rate.__module__.startswith("nbcaffe."))):
+        assert f"| `{name}` |" in page
