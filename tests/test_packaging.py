@@ -118,7 +118,7 @@ def test_a_script_is_its_verb_from_any_folder_without_installation(script, tmp_p
 
 
 def test_scripts_hold_no_logic():
-    assert {script.stem for script in SCRIPTS} == {"train", "test", "time", "check", "data", "show", "expand"}
+    assert {script.stem for script in SCRIPTS} == {"train", "test", "time", "check", "data", "show", "expand", "draw"}
     texts = {re.sub(rf"\b{script.stem}\b", "VERB", script.read_text(encoding="utf-8")) for script in SCRIPTS}
     assert len(texts) == 1, "they differ in the verb only"
 
