@@ -23,6 +23,8 @@ class Layer:
         How many blobs it reads and makes; None means any number.
     inplace : bool
         Whether the top may take the bottom's memory.
+    same_name : bool
+        Whether its top may bear the bottom's name although it needs memory of its own.
     backward_needs : set
         Whose data the backward pass reads: "bottom", "top", both or neither.
     differentiable : tuple of int, or None
@@ -39,6 +41,7 @@ class Layer:
     num_bottom: ClassVar[Count] = 1
     num_top: ClassVar[Count] = 1
     inplace: ClassVar[bool] = False
+    same_name: ClassVar[bool] = False
     backward_needs: ClassVar[frozenset[str]] = frozenset({"bottom", "top"})
     differentiable: ClassVar[tuple[int, ...] | None] = None
     shares: ClassVar[str] = ""
@@ -147,7 +150,7 @@ class Loss(Layer, abstract=True):
     """A layer whose first top is a scalar that training minimises; its default loss_weight is 1."""
 
     loss = True
-    num_bottom = 2
+    num_bottom: ClassVar[Count] = 2
 
 
 def snake(name: str) -> str:

@@ -113,7 +113,7 @@ def test_each_layer_and_parameter_says_what_it_is(kind):
     assert cls.__doc__ and all(param.doc for param in cls.params.values())
 
 
-@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "Accuracy"])
+@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "Accuracy", "HingeLoss", "MultinomialLogisticLoss"])
 @pytest.mark.parametrize("label", [3, -1, float("nan"), 1e12])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_label_without_class_is_named(kind, label, device):
@@ -138,6 +138,18 @@ def test_the_place_of_the_largest_is_nan_only_where_a_nan_is():
     x = np.array([[1, np.inf, 2], [-np.inf, -np.inf, -np.inf], [1, np.nan, 2]])
     (top,) = Single("ArgMax", [x.shape], top_k=2).forward(x)
     np.testing.assert_array_equal(top[:, 0], [[1, 2], [2, 1], [np.nan, np.nan]])
+
+
+def test_the_prices_of_an_infogain_loss_may_come_from_a_file(tmp_path):
+    pytest.importorskip("google.protobuf", reason="the [caffe] extra is not installed")
+    from nbcaffe.caffe.blobs import blob_bytes
+
+    rng = np.random.default_rng(0)
+    x, labels, prices = rng.standard_normal((4, 3)), np.array([0, 2, 1, 2]), rng.random((1, 1, 3, 3), np.float32)
+    (tmp_path / "prices.binaryproto").write_bytes(blob_bytes(prices))
+    (given,) = Single("InfogainLoss", [(4, 3), (4,), (1, 1, 3, 3)]).forward(x, labels, prices)
+    (read,) = Single("InfogainLoss", [(4, 3), (4,)], source=str(tmp_path / "prices.binaryproto")).forward(x, labels)
+    assert given == read
 
 
 def test_an_ignored_label_may_lie_outside_the_classes():
@@ -186,6 +198,11 @@ def test_an_ignored_label_may_lie_outside_the_classes():
         ("ArgMax", [(3, 2)], {"top_k": 3}, "more than the 2 values"),
         ("Reduction", [(3, 2)], {"axis": 2}, "axis 2 is none of the 2 axes"),
         ("Parameter", [], {"shape": [[1], [2]]}, "one list of sizes"),
+        ("HingeLoss", [(3, 2), (2,)], {}, "need 3 labels"),
+        ("InfogainLoss", [(3, 2), (3,)], {}, "needs a third bottom with the prices"),
+        ("InfogainLoss", [(3, 2), (3,), (3, 3)], {}, "2 x 2 prices, got 9"),
+        ("ContrastiveLoss", [(3, 2), (3, 3), (3,)], {}, "one shape"),
+        ("ContrastiveLoss", [(3, 2), (3, 2), (2,)], {}, "3 pairs need as many labels"),
         ("Crop", [(2, 5), (2, 4)], {"axis": 1, "offset": [0, 1]}, "1 or 1 values"),
     ],
 )
