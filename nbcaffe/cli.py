@@ -223,6 +223,12 @@ def _docs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a committed page differs")
 
 
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="A", help="a file of nbcaffe or of Caffe, or the folder of an LMDB")
+    parser.add_argument("target", metavar="B", help="what to write; the end of its name says the format")
+    parser.add_argument("--force", action="store_true", help="replace B if it is there")
+
+
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "train": ("train a net by a solver file, or go on from a snapshot", _train, "solver.train:run"),
     "test": ("score weights on a test net", _test, "solver.test:run"),
@@ -230,6 +236,11 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "new-layer": ("write a layer of your own, which works at once", _new_layer, "scaffold:run"),
     "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),
     "data": ("fetch a data set, verify it and convert it to HDF5", _data, "data.fetch:run"),
+    "convert": (
+        "convert nets, solvers, weights, states, means and databases, ours and Caffe's",
+        _convert,
+        "convert:run",
+    ),
     "show": ("table of a net's layers, shapes, parameters, work and memory", lambda p: _net(p, "TRAIN"), "report:show"),
     "draw": ("draw a net as SVG, PNG, PDF or in Graphviz's language", _draw, "draw:run"),
     "expand": ("print the flat net after variables, repeats and templates", lambda p: _net(p, None), "report:expand"),

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("google.protobuf", reason="Caffe's files need the extra: pip install 'nbcaffe[caffe]'")
 
 import nbcaffe
-from nbcaffe.caffe.blobs import blob_bytes, fill_blob, model_bytes, read_blob, read_model
+from nbcaffe.caffe.blobs import blob_bytes, fill_blob, model_bytes, read_binaryproto, read_model
 from nbcaffe.caffe.schema import message
 from nbcaffe.caffe.text import read_message
 from nbcaffe.errors import DataError, SnapshotError
@@ -99,7 +99,7 @@ def test_a_run_resumes_to_the_bit_from_either_format(ending, tmp_path):
 
 def test_a_mean_image_is_read_and_written_as_caffe_does():
     path = FOLDER / "data_layers" / "mean.binaryproto"
-    mean = read_blob(path)
+    mean = read_binaryproto(path)
     with h5py.File(FOLDER / "data_layers" / "expected.h5") as file:
         np.testing.assert_array_equal(mean.reshape(file["mean"].shape), file["mean"][()])
     assert blob_bytes(mean) == path.read_bytes()
@@ -142,7 +142,7 @@ def test_doubles_and_unpacked_numbers_are_read(tmp_path):
     np.testing.assert_array_equal(read_model(tmp_path / "double.caffemodel")["ip"][0], [[0.5, 1], [2, 3]])
     one = b"\x2d" + np.float32(0.5).tobytes()  # field 5, a number by itself
     (tmp_path / "single.binaryproto").write_bytes(b"\x3a\x03\x0a\x01\x02" + one + one)
-    np.testing.assert_array_equal(read_blob(tmp_path / "single.binaryproto"), [0.5, 0.5])
+    np.testing.assert_array_equal(read_binaryproto(tmp_path / "single.binaryproto"), [0.5, 0.5])
 
 
 @pytest.mark.parametrize("shape", [[2**40], [2**20, 2**20], [3], [-1], [2**62, 2**62], [1] * 40])
@@ -152,7 +152,7 @@ def test_a_shape_that_does_not_fit_its_numbers_is_refused(shape, tmp_path):
     blob.data.append(1.0)
     (tmp_path / "bad.binaryproto").write_bytes(blob.SerializeToString())
     with pytest.raises(DataError, match=r"bad\.binaryproto: "):
-        read_blob(tmp_path / "bad.binaryproto")
+        read_binaryproto(tmp_path / "bad.binaryproto")
 
 
 def test_an_hdf5_file_that_claims_terabytes_is_refused(tmp_path):

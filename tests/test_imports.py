@@ -50,7 +50,7 @@ LEVELS = (
     {"binding", "weight_files", "weights"},
     {"net"},
     {"solver"},
-    {"checks", "docgen", "draw", "offline", "report", "scaffold", "timing"},
+    {"checks", "convert", "docgen", "draw", "offline", "report", "scaffold", "timing"},
     {"check"},
     {"alone"},
     {"cli"},

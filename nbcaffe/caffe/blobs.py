@@ -76,7 +76,7 @@ def fill_blob(blob: Any, values: np.ndarray, old: bool = False) -> None:
 # Files
 
 
-def read_blob(path: str | Path) -> np.ndarray:
+def read_binaryproto(path: str | Path) -> np.ndarray:
     """The array of a ``.binaryproto``, such as a mean image."""
     return array_of(read_binary(path, "BlobProto", raw=True), str(path))
 

@@ -124,7 +124,11 @@ class HDF5Data(Source):
     source: Any = Str(doc="an HDF5 file, or a text file with one a line")
     batch_size = Int(ge=1, doc="samples in a batch")
     shuffle = Bool(False, doc="a fresh order in each epoch, from the seed")
-    scale = Float(1.0, doc="factor for the first top, so that pictures can be stored as bytes (ours, not Caffe's)")
+    scale = Float(
+        1.0,
+        doc="factor for the first top, so that pictures can be stored as bytes (ours, not Caffe's)",
+        group="transform_param",
+    )
     num_top = (1, None)
     examples = ()
 

@@ -135,6 +135,7 @@ class ArgMax(Layer):
     ``out_max_val`` the values.  Of equal values the later comes first, as in Caffe.  A row with a NaN gives NaN.
     """
 
+    param_group = "argmax_param"  # written as one word in caffe.proto
     out_max_val = Bool(False, doc="give the values: beside the places, or with axis in place of them")
     top_k = Int(1, ge=1, doc="how many of the largest values")
     axis = Int(None, doc="the axis to search; if not given, all but the first; negative counts from the end")
