@@ -113,7 +113,8 @@ class Plan:
                 name = f"buffer{index}.{number}"
                 until = backward if node.backward else len(self.graph.nodes) - 1  # guards look when forward has ended
                 passes = [(index, index), (backward, backward)] if node.backward else [(index, index)]
-                spans = [(index, until)] if buffer.keep else passes
+                kept = (0, self.end) if self.keep else (index, until)  # for a second backward pass
+                spans = [kept] if buffer.keep else passes
                 out.append(Request(name, prod(buffer.shape) * np.dtype(buffer.dtype).itemsize, spans))
                 owners[name] = buffer
         return out, owners

@@ -230,3 +230,4 @@ class Activation(Elementwise, abstract=True):
     """``y = f(x, parameters)``: one input; see :class:`Elementwise`."""
 
     arity = 1
+    same_name = True

@@ -71,7 +71,7 @@ def run(kind: str, example: dict[str, Any]) -> None:
     shapes = example.pop("bottom", cls.bottom_shapes)
     num_top = example.pop("num_top", least(cls.num_top))
     rng = np.random.default_rng(0)
-    for phase in ("TRAIN", "TEST"):
+    for phase in [example.pop("phase")] if "phase" in example else ["TRAIN", "TEST"]:
         single = Single(kind, shapes, device=Recorder(), phase=phase, num_top=num_top, **example)
         single.forward(*(cls.sample(i, shape, rng) for i, shape in enumerate(shapes)))
         if cls.differentiable != () and shapes:

@@ -24,6 +24,7 @@ def stub(name, group, num_bottom=1, num_top=1, /, *, loss=False, inplace=False, 
     for key, param in params.items():
         param.name = key
     body = {"params": params, "param_group": group, "num_bottom": num_bottom, "num_top": num_top, "loss": loss}
+    body["same_name"] = False
     return type(name, (), {**body, "inplace": inplace, "backward_needs": frozenset(needs), "shares": shares})
 
 

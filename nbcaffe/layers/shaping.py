@@ -32,13 +32,14 @@ def crop(a, b, c, d, e, x, y, oa, ob, oc, od, oe):
 
 
 @kernel
-def crop_backward(a, b, c, d, e, dy, dx, oa, ob, oc, od, oe):
+def clear(i, dx):
     """What was cut away has no gradient."""
-    na, nb, nc, nd, ne = dy.shape
-    inside = oa <= a < oa + na and ob <= b < ob + nb and oc <= c < oc + nc and od <= d < od + nd and oe <= e < oe + ne
-    dx[a, b, c, d, e] = 0.0
-    if inside:
-        dx[a, b, c, d, e] = dy[a - oa, b - ob, c - oc, d - od, e - oe]
+    dx[i] = 0.0
+
+
+@kernel
+def crop_backward(a, b, c, d, e, dy, dx, oa, ob, oc, od, oe):
+    dx[a + oa, b + ob, c + oc, d + od, e + oe] = dy[a, b, c, d, e]
 
 
 class Slice(Layer):
@@ -198,4 +199,5 @@ class Crop(Layer):
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if self.propagate_down[0]:
             dy, dx = top[0].diff.reshape(self.part), bottom[0].diff.reshape(self.whole)
-            crop_backward[self.whole](dy, dx, *self.starts)
+            clear[dx.size](dx.reshape(dx.size))
+            crop_backward[self.part](dy, dx, *self.starts)

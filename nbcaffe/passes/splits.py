@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from ..spec import LayerSpec, NetSpec, builtin, producers
+from .apart import keep_apart
 
 
 def insert_splits(spec: NetSpec) -> NetSpec:
@@ -13,6 +14,7 @@ def insert_splits(spec: NetSpec) -> NetSpec:
 
     A top with a ``loss_weight`` counts as read by the loss as well; the weight then moves to the Split's first top.
     """
+    spec = keep_apart(spec)
     sources = producers(spec.layers)
     readers = Counter(source for layer in sources for source in layer)
     taken: Counter = Counter()  # tops of each Split that have found their reader

@@ -158,7 +158,7 @@ def faults(layers: Layers, group: Members) -> Iterator[tuple[int, str, str]]:
                 ),
             )
         known = REGISTRY.get(layers[i].type)
-        if known and not (known.inplace or known.shares):
+        if known and not (known.inplace or known.shares or known.same_name):
             yield (
                 i,
                 layers[i].at("top"),
