@@ -72,7 +72,7 @@ class Module:
         dialect = Dialect(
             self.dialect.words, self.dialect.silent, {} if exact or exact_types else self.dialect.mathematics
         )
-        rewrite = Rewrite(source, arrays, dialect)
+        rewrite = self.rewriter(source, arrays, dialect, exact)
         tree = rewrite.run()
         renamed = {name: self.need(rewrite, name, value) for name, value in rewrite.used.items()}
         for node in ast.walk(tree):
@@ -80,6 +80,9 @@ class Module:
                 node.id = renamed[node.id]
         self.parts.append(Part(tree, self.decorate(exact), source.file))
         return tree.name
+
+    def rewriter(self, source: Source, arrays: set[str], dialect: Dialect, exact: bool) -> Rewrite:
+        return Rewrite(source, arrays, dialect)
 
     def need(self, rewrite: Rewrite, name: str, value: Any) -> str:
         """Make the outside name ``name`` known to the module; return what it is called there."""

@@ -25,6 +25,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from . import threads  # noqa: F401  (chooses the threading layer before Numba starts one)
+from .checked import Watched, checked_module, checking, records
 from .device import SIMULATED, cuda, grid
 from .emit import cpu_module, cuda_module
 from .errors import KernelError
@@ -102,6 +103,8 @@ class Kernel:
         dtype = next((np.dtype(a.dtype) for a in arrays if a.dtype.kind == "f"), np.dtype(np.float32))
         args = tuple(dtype.type(a) if isinstance(a, float | np.floating) else a for a in args)
         if not arrays or isinstance(arrays[0], np.ndarray):
+            if checking():
+                return (self.on_watch(shape, dtype, args), *shape, *args)
             work = max([prod(shape), *(a.size for a in arrays)])
             form = "serial" if work < SERIAL_BELOW or shape[0] < 2 else "parallel"
             return (self.on_cpu(form, shape, dtype, args), *shape, *args)
@@ -128,6 +131,18 @@ class Kernel:
                     refuse_mixtures(self.source, floats)
                 self.compile(dispatcher, (*shape, *args))
         return self._compiled[kinds]
+
+    def on_watch(self, shape: tuple[int, ...], dtype: np.dtype, args: tuple) -> Callable:
+        """The launcher of checked mode."""
+        dims = {n: a.ndim for n, a in zip(self.source.args[len(shape) :], args, strict=True) if np.ndim(a)}
+        key = ("checked", len(shape), dtype.name, frozenset(dims.items()))
+        if key not in self._modules:
+            self._modules[key] = checked_module(self.source, len(shape), dtype.name, dims)
+        module, sites = self._modules[key]
+        kinds = ("checked", len(shape), *(signature(a) for a in args))
+        if kinds not in self._compiled and hasattr(module.serial, "compile"):
+            self.compile(module.serial, (*shape, *args, records(len(shape), args)))
+        return self._compiled.setdefault(kinds, Watched(module.serial, self.source, len(shape), sites))
 
     def compile(self, dispatcher: Any, args: tuple) -> None:
         try:
