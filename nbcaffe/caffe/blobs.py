@@ -98,6 +98,8 @@ def read_model(path: str | Path) -> dict[str, list[np.ndarray]]:
         name, blobs = layer.name, layer.blobs
         if not blobs:
             continue
+        if not isinstance(name, str):
+            raise DataError(f"{path}: damaged: a layer's name is not UTF-8: {name!r:.60}")
         if name in found:
             raise DataError(f"{path}: two layers with weights are called {name!r}")
         arrays = [array_of(blob, f"{path}: layer {name!r}, weight {i}") for i, blob in enumerate(blobs)]

@@ -135,7 +135,7 @@ def parse_binary(content: bytes, kind: str, path: str, raw: bool = False) -> Any
 
 
 def unknown(found: Any, raw: bool) -> str:
-    """What a message holds beside the fields of its type; of a raw one only the outermost is looked at.
+    """What is wrong with a parsed message, if anything; of a raw one only the outermost level is looked at.
 
     Nets of Caffe's forks have layers with parameters that nobody else knows: their weights are read all the same.
     """
@@ -146,10 +146,12 @@ def unknown(found: Any, raw: bool) -> str:
     numbers = sorted({field.field_number for field in fields} - set(single))
     if numbers:
         return f"no {found.DESCRIPTOR.name} has a field {', '.join(map(str, numbers[:5]))}"
-    for field, value in () if raw else found.ListFields():
-        if field.message_type is not None:
-            inner = (unknown(one, raw) for one in (value if repeated(field) else [value]))
-            wrong = next(filter(None, inner), "")
+    for field, value in found.ListFields():
+        values = value if repeated(field) else [value]
+        if field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
+            return f"{found.DESCRIPTOR.name}.{field.name} is not UTF-8"  # protobuf gives bytes then
+        if field.message_type is not None and not raw:
+            wrong = next(filter(None, (unknown(one, raw) for one in values)), "")
             if wrong:
                 return wrong
     return ""
