@@ -224,14 +224,24 @@ def close(ours, caffe, what):
     np.testing.assert_allclose(ours, caffe, rtol=0, atol=tolerance, err_msg=what)
 
 
-@pytest.mark.parametrize("case", golden_nets())
-def test_a_whole_net_computes_what_caffe_does(case):
+# Both branches' gradients cancel 400-fold here: float32's rounding alone is 1.5e-4 of what is left, Caffe's own 0.4e-4
+CANCELLING = {("siamese", "conv1", 1)}
+
+
+RUNS = [(case, np.float32) for case in golden_nets()]
+RUNS += [(case, np.float64) for case, _, _ in CANCELLING if case in golden_nets()]
+
+
+@pytest.mark.parametrize(("case", "dtype"), RUNS, ids=[f"{case}-{dtype.__name__}" for case, dtype in RUNS])
+def test_a_whole_net_computes_what_caffe_does(case, dtype):
     group = opened("nets.h5")[case]
     document = json.loads(group.attrs["net_json"])
     if {layer["type"] for layer in document["layer"]} - set(REGISTRY):
         pytest.skip("issue 4")
     header = {key: value for key, value in document.items() if key != "layer"}
-    net = Net({**header, "layers": [our_layer(layer) for layer in document["layer"]]}, group.attrs["phase"])
+    net = Net(
+        {**header, "layers": [our_layer(layer) for layer in document["layer"]]}, group.attrs["phase"], dtype=dtype
+    )
     weights = opened("nets.h5")[group.attrs.get("same_weights_as", case)]["param"]
     for name, values in ((n, weights[n]) for n in net.params):
         for index, weight in enumerate(net.params[name]):
@@ -244,6 +254,8 @@ def test_a_whole_net_computes_what_caffe_does(case):
         net.backward()
         for name, diffs in group["param_diff"].items():
             for index, values in diffs.items():
+                if dtype == np.float32 and (case, name, int(index)) in CANCELLING:
+                    continue
                 close(net.params[name][int(index)].diff, values[()], f"diff of {name}[{index}]")
         own = {name for name in group.get("diff", ()) if sum(name in tops for tops in net.top_names.values()) == 1}
         for name in own & set(net.blobs):  # with a layer in place, Caffe's diff is that of another moment
