@@ -199,6 +199,9 @@ def test_an_ignored_label_may_lie_outside_the_classes():
         ("Reduction", [(3, 2)], {"axis": 2}, "axis 2 is none of the 2 axes"),
         ("Parameter", [], {"shape": [[1], [2]]}, "one list of sizes"),
         ("HingeLoss", [(3, 2), (2,)], {}, "need 3 labels"),
+        ("Pooling", [(1, 1, 4, 4)], {"kernel_size": 2, "pad": 1, "pool": "STOCHASTIC"}, "takes no pad"),
+        ("SPP", [(1, 1, 2, 2)], {"pyramid_height": 3}, "must be smaller than the window"),
+        ("SPP", [(1, 4, 4)], {"pyramid_height": 1}, "four axes"),
         ("InfogainLoss", [(3, 2), (3,)], {}, "needs a third bottom with the prices"),
         ("InfogainLoss", [(3, 2), (3,), (3, 3)], {}, "2 x 2 prices, got 9"),
         ("ContrastiveLoss", [(3, 2), (3, 3), (3,)], {}, "one shape"),
@@ -242,6 +245,20 @@ def test_dropout_has_the_same_mask_on_every_target_and_another_in_each_pass():
     np.testing.assert_array_equal(masks[0], masks[2])
     np.testing.assert_array_equal(masks[1], masks[3])
     assert (masks[0] != masks[1]).any()
+
+
+def test_stochastic_pooling_draws_in_proportion_and_tests_with_the_mean():
+    x = np.tile(np.array([[1.0, 0.0], [-2.0, 3.0]]), (1, 1, 40, 50))
+    params = {"pool": "STOCHASTIC", "kernel_size": 2, "stride": 2}
+    layers = {device: Single("Pooling", [x.shape], device=device, **params) for device in ("cpu", "cuda")}
+    drawn, same = (layer.forward(x)[0] for layer in layers.values())
+    assert set(np.unique(drawn)) == {1.0, 3.0}
+    assert abs((drawn == 3.0).mean() - 0.75) < 4 * np.sqrt(0.75 * 0.25 / drawn.size)
+    np.testing.assert_array_equal(drawn, same)
+    layers["cpu"].device.upload(layers["cpu"].layer.clock, 1)
+    assert (layers["cpu"].forward(x)[0] != drawn).any()
+    (mean,) = Single("Pooling", [x.shape], phase="TEST", **params).forward(x)
+    np.testing.assert_allclose(mean, (1 + 9) / 4)
 
 
 def test_dropout_while_testing_is_the_identity():

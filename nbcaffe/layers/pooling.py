@@ -8,6 +8,7 @@ from ..blob import Blob
 from ..kernel import kernel, real
 from ..layer import Layer
 from ..params import Bool, Choice, Int, Pair
+from .stochastic_pooling import drawn_pool, expected_pool, expected_pool_backward
 
 
 @kernel
@@ -102,15 +103,21 @@ def mean_pool_backward(p, dx, dy, kh, kw, sh, sw, ph, pw):
 
 
 class Pooling(Layer):
-    """The largest value, or the mean, of each window of the last two axes.
+    """The largest value, the mean, or a drawn value, of each window of the last two axes.
 
     Output sizes round up (``round_mode: CEIL``): ``ceil((size + 2 pad - kernel) / stride) + 1``; with padding, a last
     window that would start beyond the input and its first padding is dropped.  AVE divides by the window's area, pads
     included.  Among equal largest values the first in reading order counts, and gets the gradient; a second top of MAX
     holds its place in the plane.  (N, C, H, W) gives (N, C, H', W').
+
+    STOCHASTIC is for values that are not negative, as ReLU makes them (negative ones are never drawn, unless no value
+    is positive): in TRAIN it draws each window's value with a probability in proportion to it, in TEST it takes the
+    mean of such draws.  The draw follows from the seed, the layer's name, the pass and the place, on every target.
+
+    Zeiler and Fergus, *Stochastic pooling for regularization of deep convolutional neural networks*, ICLR 2013.
     """
 
-    pool = Choice("MAX", "AVE", doc="how a window becomes one value")
+    pool = Choice("MAX", "AVE", "STOCHASTIC", doc="how a window becomes one value")
     kernel_size = Pair(None, ge=1, doc="size of the window")
     stride = Pair(None, ge=1, doc="step between windows; 1 if not given")
     pad = Pair(None, ge=0, doc="cells around the input that count as empty; 0 if not given")
@@ -133,6 +140,8 @@ class Pooling(Layer):
         {"kernel_size": 3, "stride": 1, "num_top": 2, "bottom": [(2, 4, 4)]},
         {"kernel_size": [2, 3], "pool": "AVE", "stride": 2, "pad": [1, 0]},
         {"global_pooling": True, "pool": "AVE"},
+        {"kernel_size": 3, "stride": 2, "pool": "STOCHASTIC"},
+        {"kernel_size": 2, "stride": 2, "pool": "STOCHASTIC", "phase": "TEST"},
     )
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
@@ -142,6 +151,8 @@ class Pooling(Layer):
         if self.num_tops == 2 and self.pool != "MAX":
             self.fail("only MAX has a second top, the places of the maxima")
         window, stride, pad = self.windows(shape[-2:])
+        if self.pool == "STOCHASTIC" and pad != (0, 0):
+            self.fail("STOCHASTIC takes no pad: cells that are not there cannot be drawn")
         if any(p >= k for p, k in zip(pad, window, strict=True)):
             self.fail(f"pad {pad} must be smaller than the window {window}")
         axes = zip(shape[-2:], window, stride, pad, strict=True)
@@ -152,7 +163,10 @@ class Pooling(Layer):
         self.planes = prod(shape[:-2])
         whole = all(2 * o <= n for o, n in zip(out, shape[-2:], strict=True))
         self.simple = self.window == (2, 2, 2, 2, 0, 0) and whole
-        if self.pool == "MAX":
+        self.averages = self.pool == "STOCHASTIC" and self.phase == "TEST"
+        if self.averages:
+            vars(self)["backward_needs"] = frozenset({"bottom"})
+        elif self.pool != "AVE":
             self.where_max = self.buffer((self.planes, *out), "int32", keep=True)
         return [(*shape[:-2], *out)] * self.num_tops
 
@@ -178,6 +192,10 @@ class Pooling(Layer):
         x, y = (b.data.reshape(self.planes, *b.shape[-2:]) for b in (bottom[0], top[0]))
         if self.pool == "AVE":
             mean_pool[y.shape[:2]](x, y, *self.window)
+        elif self.averages:
+            expected_pool[y.shape[:2]](x, y, *self.window)
+        elif self.pool == "STOCHASTIC":
+            drawn_pool[y.shape[:2]](x, y, self.where_max.data, self.key, self.clock, *self.window)
         elif self.simple:
             max_pool_2x2[y.shape[:2]](x, y, self.where_max.data)
         else:
@@ -192,6 +210,9 @@ class Pooling(Layer):
         dx, dy = (b.diff.reshape(self.planes, *b.shape[-2:]) for b in (bottom[0], top[0]))
         if self.pool == "AVE":
             mean_pool_backward[self.planes](dx, dy, *self.window)
+            return
+        if self.averages:
+            expected_pool_backward[self.planes](bottom[0].data.reshape(dx.shape), dx, dy, *self.window)
             return
         plane, out = (self.planes, prod(dx.shape[1:])), (self.planes, prod(dy.shape[1:]))
         max_pool_backward[self.planes](dx.reshape(plane), dy.reshape(out), self.where_max.data.reshape(out))
