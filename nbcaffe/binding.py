@@ -214,3 +214,17 @@ def fill_loss_weights(graph: Graph, device: Device) -> None:
         for blob, weight in zip(node.top, node.loss_weight, strict=True):
             if weight and blob._diff is not None:
                 device.upload(blob._diff, weight)
+
+
+def first_non_finite(graph: Graph, forward: Steps, device: Device) -> tuple[str, str] | None:
+    """Layer and blob where a NaN or an infinity first shows, running the forward pass again layer by layer."""
+    for index, node in enumerate(graph.nodes):
+        for position, weight in enumerate(node.layer.weights):
+            if not np.isfinite(device.download(weight._data)).all():
+                return node.layer.name, f"params[{node.layer.name!r}][{position}]"
+        if node.bottom:  # data layers would read the next batch
+            forward.run_layers(index, index)
+        for blob in node.top:
+            if not np.isfinite(device.download(blob._data)).all():
+                return node.layer.name, blob.name
+    return None

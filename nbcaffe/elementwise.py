@@ -5,7 +5,6 @@ are passed on; the others are the bottoms, in this order.  The derivatives are d
 (:mod:`nbcaffe.derive`) unless they are given.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, ClassVar, NamedTuple
@@ -172,7 +171,7 @@ class Elementwise(Layer, abstract=True):
                     self.formula.f if direction == "forward" else self.formula.surrogate or self.formula.f
                 )
             team = direction == "backward" and self.layout.form != "flat"
-            self._kernels[key] = Kernel(source_from(text, scope, inspect.getfile(type(self))), team=team)
+            self._kernels[key] = Kernel(source_from(text, scope, self.formula.f.source.file), team=team)
         return self._kernels[key]
 
     def view(self, array: Any) -> Any:

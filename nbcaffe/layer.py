@@ -1,12 +1,16 @@
 """The layer contract: declare parameters, infer shapes, compute forward and backward."""
 
+import linecache
+import re
+import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .blob import Blob, Buffer, Weight
-from .errors import ShapeError
+from .errors import ConfigError, ShapeError
+from .lessons import WORDS
 from .params import FillerSpec, Param
 
 REGISTRY: dict[str, type["Layer"]] = {}
@@ -55,8 +59,9 @@ class Layer:
         cls.params = {**cls.params, **{k: v for k, v in vars(cls).items() if isinstance(v, Param)}}
         if abstract:
             return
+        refuse_reserved(cls)
         known = REGISTRY.get(cls.__name__)
-        if known and known.__module__ != cls.__module__:
+        if known and known.__module__ != cls.__module__ and home(known) != home(cls):
             raise TypeError(
                 f"layer type {cls.__name__!r} is already defined in {known.__module__}; give yours another name"
             )
@@ -151,6 +156,41 @@ class Loss(Layer, abstract=True):
 
     loss = True
     num_bottom: ClassVar[Count] = 2
+
+
+KEYS = {"name", "type", "bottom", "top", "phase", "param", "loss_weight", "include", "exclude"}  # of every layer
+
+
+def refuse_reserved(cls: type[Layer]) -> None:
+    """Raise where a parameter takes a name that the layer itself, its YAML or a kernel body uses."""
+    bases = [vars(base) for base in cls.__mro__[1:] if issubclass(base, Layer)]
+    own = {name for base in bases for name, value in base.items() if callable(value) or isinstance(value, property)}
+    own |= {*vars(Layer), *vars(Layer()), *KEYS, *WORDS}
+    for name, value in vars(cls).items():
+        if isinstance(value, Param) and name in own:
+            file, line = declaration(name)
+            raise ConfigError(
+                f"{file}:{line}: {cls.__name__}: parameter {name!r} has the name of something that every layer or "
+                f"kernel body uses; call it {name}_value or the like"
+            )
+
+
+def declaration(name: str) -> tuple[str, int]:
+    """Where the class that is being defined declares ``name``; the class's own line if that cannot be read."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_name in ("refuse_reserved", "__init_subclass__") and frame.f_back:
+        frame = frame.f_back
+    file, first = frame.f_code.co_filename, frame.f_lineno
+    linecache.checkcache(file)
+    for line in range(first, len(linecache.getlines(file)) + 1):
+        if re.match(rf"\s+{name}\s*[:=]", linecache.getline(file, line)):
+            return file, line
+    return file, first
+
+
+def home(cls: type) -> str:
+    """The file that a class stands in, or the name of its module: two modules may be one file that was run twice."""
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__)
 
 
 def snake(name: str) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 
 from . import (
     layers,  # noqa: F401  (defines the built-in types)
+    live,
     mode,
     rng,
 )
-from .binding import allocate, bind, fill_loss_weights, parameter_arenas
+from .binding import allocate, bind, fill_loss_weights, first_non_finite, parameter_arenas
 from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
@@ -69,10 +70,12 @@ class Net:
         share: "Net | None" = None,
         overrides: Iterable[str] = (),
     ):
+        stages, overrides = tuple(stages), tuple(overrides)
+        self.made_of = {k: v for k, v in locals().items() if k not in ("self", "weights", "__class__")}
         if phase not in (TRAIN, TEST) or memory not in ("keep", "plan"):
             raise ConfigError(f"expected phase TRAIN or TEST and memory keep or plan, got {phase!r} and {memory!r}")
-        whole = net if isinstance(net, NetSpec) else read_net(net, overrides=tuple(overrides))
-        selected = share_params(filter_phase(whole, phase, level, tuple(stages)))
+        whole = net if isinstance(net, NetSpec) else read_net(net, overrides=overrides)
+        selected = share_params(filter_phase(whole, phase, level, stages))
         self.spec = insert_splits(share_params(selected))
         self.name, self.phase, self.dtype = whole.name, phase, np.dtype(dtype)
         self.seed = mode.seed() if seed is None else seed
@@ -212,6 +215,14 @@ class Net:
         """Write the weights, as a caffemodel if the name ends in that, else in Caffe's HDF5 layout."""
         save_weights(path, self.params, self.device, as_mapping(self.spec))
 
+    def reload(self) -> Any:
+        """Read the net's file and the layer files it imports again; weights, data position and random numbers stay.
+
+        An error leaves the net as it was.  Reports which layers kept their weights.  Not for a solver's net, whose
+        histories belong to the old weights: resume from a snapshot instead.
+        """
+        return live.reload(self)
+
     # -- what the solver drives ----------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -264,16 +275,7 @@ class Net:
 
     def find_non_finite(self) -> tuple[str, str] | None:
         """Layer and blob where a NaN or an infinity first shows; runs the last forward pass again, layer by layer."""
-        for index, node in enumerate(self.graph.nodes):
-            for position, weight in enumerate(node.layer.weights):
-                if not np.isfinite(self.device.download(weight._data)).all():
-                    return node.layer.name, f"params[{node.layer.name!r}][{position}]"
-            if node.bottom:  # data layers would read the next batch
-                self._forward.run_layers(index, index)
-            for blob in node.top:
-                if not np.isfinite(self.device.download(blob._data)).all():
-                    return node.layer.name, blob.name
-        return None
+        return first_non_finite(self.graph, self._forward, self.device)
 
     # -- addressing ----------------------------------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ class Single:
 
     Parameters
     ----------
-    kind : str
-        Layer type.
+    kind : str or class
+        Layer type; a class is taken as it is, also where its name means a newer one by now.
     shapes : sequence of shapes
         Of the bottoms.
     device : str or Device
@@ -32,7 +32,7 @@ class Single:
 
     def __init__(
         self,
-        kind: str,
+        kind: str | type[Layer],
         shapes: Sequence[tuple[int, ...]],
         *,
         device: str | Device = "cpu",
@@ -44,11 +44,11 @@ class Single:
         **params: Any,
     ):
         self.device = get_device(device) if isinstance(device, str) else device
-        cls = REGISTRY[kind]
-        values, errors = bind(cls.params, params, kind)
+        cls = REGISTRY[kind] if isinstance(kind, str) else kind
+        values, errors = bind(cls.params, params, cls.__name__)
         if errors:
             raise errors[0]
-        self.layer: Layer = cls(kind.lower(), phase, **values)
+        self.layer: Layer = cls(cls.__name__.lower(), phase, **values)
         self.layer.dtype, self.layer.target = np.dtype(dtype), self.device.name
         self.layer.key = rng.key(seed, self.layer.name)
         self.layer.clock = self.device.zeros(1, np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..blob import Blob
-from ..layer import REGISTRY
+from ..layer import REGISTRY, Layer
 from ..single import Single, least
 from .kinks import Kinks, kinks_of
 
@@ -18,10 +18,11 @@ CLEAR = 0.05  # how far from a kink values stay, where kinks lie far enough apar
 class Case:
     """One layer, one example: sample values clear of the layer's kinks, and directions for its tops' gradients."""
 
-    def __init__(self, kind: str, example: dict[str, Any], seed: int = 7):
+    def __init__(self, kind: str | type[Layer], example: dict[str, Any], seed: int = 7):
         self.example = dict(example)
         params = dict(example)
-        self.kind, self.cls = kind, REGISTRY[kind]
+        self.cls = REGISTRY[kind] if isinstance(kind, str) else kind
+        self.kind = self.cls.__name__
         self.shapes = [tuple(s) for s in params.pop("bottom", self.cls.bottom_shapes)]
         self.num_top = params.pop("num_top", least(self.cls.num_top))
         self.phase = params.pop("phase", "TRAIN")
@@ -32,7 +33,7 @@ class Case:
 
     def reshaped(self, shapes: Sequence[tuple[int, ...]]) -> "Case":
         """The same example for bottoms of other shapes."""
-        other = Case(self.kind, {**self.example, "bottom": list(shapes)}, self.seed)
+        other = Case(self.cls, {**self.example, "bottom": list(shapes)}, self.seed)
         vars(other)["kinks"] = self.kinks
         return other
 
@@ -62,7 +63,7 @@ class Case:
 
         With ``surrogate`` the forward pass computes the function whose derivative the backward pass uses.
         """
-        single = Single(self.kind, self.shapes, phase=self.phase, num_top=self.num_top, **options, **self.params)
+        single = Single(self.cls, self.shapes, phase=self.phase, num_top=self.num_top, **options, **self.params)
         if surrogate and getattr(self.cls, "surrogate", None) is not None:
             vars(single.layer)["stand_in"] = True
         rng = np.random.default_rng(self.seed + 1)

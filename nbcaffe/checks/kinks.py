@@ -41,7 +41,7 @@ def elementwise(case: "Case") -> Function | None:
         return None
 
     def function(x: np.ndarray) -> np.ndarray:
-        single = Single(case.kind, [(x.size, 1)], phase=case.phase, num_top=1, dtype=np.float64, **case.params)
+        single = Single(case.cls, [(x.size, 1)], phase=case.phase, num_top=1, dtype=np.float64, **case.params)
         if getattr(case.cls, "surrogate", None) is not None:
             vars(single.layer)["stand_in"] = True
         (top,) = single.forward(x.reshape(-1, 1))

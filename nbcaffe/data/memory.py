@@ -42,7 +42,7 @@ class MemorySource:
                 f"{len(data)} input samples: the first dimension of the input arrays must be a multiple of the batch "
                 f"size, {self.batch_size}"
             )
-        self._data, self._labels = data, labels.reshape(len(data))
+        self.data, self.labels = data, labels.reshape(len(data))
         self.size = len(data)
         self.rewind()
 
@@ -57,8 +57,8 @@ class MemorySource:
         epoch, lo = self.cursor
         hi = lo + len(arrays[0])
         rows = np.arange(lo, hi) % self.size
-        arrays[0][...] = self._data[rows]
-        arrays[1][...] = self._labels[rows]
+        arrays[0][...] = self.data[rows]
+        arrays[1][...] = self.labels[rows]
         for array, name in zip(arrays, ("data", "labels"), strict=True):
             if not np.isfinite(array).all():
                 row = rows[np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1))]

@@ -6,7 +6,8 @@ import importlib.util
 import sys
 import traceback
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..yamlfile import Problems
@@ -17,8 +18,24 @@ def import_layers(files: Mapping[str, str], problems: Problems) -> tuple[str, ..
     return tuple(_import(Path(file).resolve(), where, problems) for file, where in files.items())
 
 
+def module_name(path: Path) -> str:
+    """Of its own for each file: two nets may each have a my_layers.py."""
+    return f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+
+
+@contextmanager
+def forgotten(paths: Iterable[str]) -> Iterator[None]:
+    """Have these files run again when a net inside names them; if that fails, the old modules stay."""
+    modules = {name: sys.modules.pop(name) for name in map(module_name, map(Path, paths)) if name in sys.modules}
+    try:
+        yield
+    except BaseException:
+        sys.modules.update(modules)
+        raise
+
+
 def _import(path: Path, where: str, problems: Problems) -> str:
-    name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"  # two nets may each have a my_layers.py
+    name = module_name(path)
     if name in sys.modules:
         return str(path)
     if not path.is_file():
@@ -30,7 +47,8 @@ def _import(path: Path, where: str, problems: Problems) -> str:
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # it may import what lies beside it
     try:
-        spec.loader.exec_module(module)
+        # not the loader's exec_module: its byte code cannot be told from that of an edit in the same second
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
         line = next(

@@ -70,7 +70,9 @@ class Update:
             cls.fail(f"{min(hidden)!r} has a meaning already ({', '.join(GIVEN)}, histories); take another name")
         cls.numbers = {n: getattr(cls, n) for n in cls.asks if n not in cls.params and callable(getattr(cls, n, None))}
         cls.settings = tuple(n for n in cls.asks if n not in {*GIVEN, *cls.histories, *cls.numbers})
-        cls.kernel = Kernel(source_from(cls.text(), {"update": Device(cls.update), "pull": pull}, inspect.getfile(cls)))
+        cls.kernel = Kernel(
+            source_from(cls.text(), {"update": Device(cls.update), "pull": pull}, cls.update.__code__.co_filename)
+        )
         UPDATES[cls.__name__] = cls
 
     @classmethod

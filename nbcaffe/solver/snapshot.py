@@ -22,6 +22,7 @@ import numpy as np
 from .. import __version__
 from ..cache import write_atomically
 from ..errors import NbcaffeError, SnapshotError
+from ..live import move_to, position as position
 from ..net import Net
 from ..weight_files import read_weights
 from .policies import steps_taken
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
     from .loop import Solver
 
 log = logging.getLogger("nbcaffe.solver")
-
-
-def position(net: Net) -> dict[str, Any]:
-    """Where a net's random numbers and data stand."""
-    cursors = {name: [int(n) for n in source.cursor] for name, source in net.sources.items()}
-    return {"clock": int(net.device.download(net.clock)[0]), "cursors": cursors}
-
-
-def move_to(net: Net, place: dict[str, Any]) -> None:
-    net.device.upload(net.clock, place["clock"])
-    for name, cursor in place["cursors"].items():
-        net.sources[name].cursor = tuple(cursor)
 
 
 def versions() -> dict[str, str]:
