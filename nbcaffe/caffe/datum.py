@@ -57,8 +57,23 @@ def pixels(picture: Image.Image, color: bool | None, who: str) -> np.ndarray:
     if color is None:
         color = picture.mode not in ("1", "L", "I", "I;16")
     if not color:
-        return np.asarray(picture.convert("L"))[None]
+        return grey(picture)[None]
     return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[:, :, ::-1].transpose(2, 0, 1))
+
+
+# How much red, green and blue count: the weights that libpng and OpenCV make of 0.299 and 0.587, and their shift
+PNG_GREY, OTHER_GREY = ((9797, 19234, 3737), 0, 15), ((4899, 9617, 1868), 1 << 13, 14)
+
+
+def grey(picture: Image.Image) -> np.ndarray:
+    """One channel, as OpenCV loads a grey picture: libjpeg and libpng do it themselves, and libpng rounds down."""
+    if picture.mode in ("1", "L"):
+        return np.asarray(picture.convert("L"))
+    if picture.format == "JPEG":
+        picture.draft("L", picture.size)
+        return np.asarray(picture.convert("L"))
+    weights, half, shift = PNG_GREY if picture.format == "PNG" else OTHER_GREY
+    return ((np.asarray(picture.convert("RGB")).astype(np.int32) @ np.array(weights) + half) >> shift).astype(np.uint8)
 
 
 def datum_bytes(values: np.ndarray, label: int) -> bytes:
