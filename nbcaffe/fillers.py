@@ -1,7 +1,9 @@
 """The seven ways to fill a weight before training; ``fan_in`` is count / shape[0], ``fan_out`` count / shape[1]."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import ceil, prod, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -61,9 +63,27 @@ def bilinear(spec: FillerSpec, shape: tuple[int, ...], key: int) -> np.ndarray:
     return np.broadcast_to(np.outer(tent, tent), shape)
 
 
+@dataclass(frozen=True)
+class Given(FillerSpec):
+    """Values that a layer brings along, for :func:`given`."""
+
+    values: Any = field(default=None, compare=False)
+
+
+def given(values: np.ndarray) -> FillerSpec:
+    """A filler of these values; no net file can ask for it."""
+    return Given("given", values=np.array(values))
+
+
+def _given(spec: FillerSpec, shape: tuple[int, ...], key: int) -> np.ndarray:
+    assert isinstance(spec, Given)
+    return spec.values
+
+
 FILLERS: dict[str, Callable[[FillerSpec, tuple[int, ...], int], np.ndarray]] = {
     f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear)
 }
+FILLERS["given"] = _given
 
 
 def fill(spec: FillerSpec, shape: tuple[int, ...], key: int) -> np.ndarray:
