@@ -198,7 +198,7 @@ def own_names(source: Source, ndim: int) -> list[str]:
 def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> ModuleType:
     def decorate(exact: bool) -> str:
         # exact functions (our exp, log, tanh) keep their order of operations; contraction only makes them closer
-        flags = "fastmath={'contract'}" if exact else "fastmath=FAST, inline='always'"
+        flags = "fastmath={'contract'}, forceinline=True" if exact else "fastmath=FAST, inline='always'"
         return f'@njit(error_model="numpy", {flags})\n'
 
     module = Module(CPU, dtype, decorate)
