@@ -18,6 +18,11 @@ from .passes.wiring import connect
 from .spec import LAYER_KEYS, NET_KEYS, LayerSpec, NetSpec
 from .yamlfile import Located, Problems, located
 
+CAFFE_ENGINES = (
+    "DEFAULT",
+    "CAFFE",
+    "CUDNN",
+)  # any layer may name one, where there is no choice too
 NOT_DEFAULTS = ("name", "type", "bottom", "top")
 Kind = type[Layer] | None
 
@@ -87,6 +92,8 @@ class LayerBuilder:
         """The layer's keys over its type's defaults, ``xxx_param`` groups dissolved."""
         kind = self.kind(entry.layer.get("type"))
         own = self.ungroup(entry.layer, kind, f"layer {entry.layer.get('name')!r}: ")
+        if kind and "engine" not in kind.params and own.get("engine") in CAFFE_ENGINES:
+            del own["engine"]
         below = self.defaults(entry, str(entry.layer.get("type")))
         lines = {**{key: below.where(key) for key in below}, **own.lines}
         return Located({**below, **own}, own.path, own.line, lines)

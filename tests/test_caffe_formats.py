@@ -10,11 +10,14 @@ import pytest
 pytest.importorskip("google.protobuf", reason="Caffe's files need the extra: pip install 'nbcaffe[caffe]'")
 
 from nbcaffe.caffe.document import load_net, load_solver
+from nbcaffe.caffe.fields import own_groups
 from nbcaffe.caffe.schema import message
 from nbcaffe.caffe.text import parse_text, read_message, write_text
 from nbcaffe.caffe.upgrade import upgrade_net, upgrade_solver
 from nbcaffe.errors import ConfigError
+from nbcaffe.layer import REGISTRY
 from nbcaffe.netfile import read_net
+from nbcaffe.solver.spec import read_solver
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(os.environ.get("NBCAFFE_GOLDEN", ROOT / "tests" / "golden"))
@@ -105,3 +108,67 @@ def test_binary_is_read_as_text_is(tmp_path):
     (tmp_path / "net.pb").write_bytes(net.SerializeToString())
     assert read_net(tmp_path / "net.pb") == read_net(FOLDER / "prototxt" / "lenet_train.prototxt")
     assert parse_text(write_text(net), "NetParameter", "") == net
+
+
+def test_any_layer_may_name_an_engine_of_caffe(tmp_path):
+    file = tmp_path / "net.prototxt"
+    file.write_text(
+        'input: "d" input_shape { dim: 2 dim: 3 }\n'
+        'layer { name: "r" type: "ReLU" bottom: "d" top: "r" relu_param { engine: CAFFE } }\n'
+        'layer { name: "s" type: "Sigmoid" bottom: "r" top: "s" sigmoid_param { engine: CUDNN } }\n'
+    )
+    assert [layer.type for layer in read_net(file).layers] == ["Input", "ReLU", "Sigmoid"]
+
+
+OURS_ALONE = {("InnerProduct", "engine")}  # parameters of Caffe's layer types that Caffe does not have
+
+
+def test_every_parameter_of_a_layer_of_caffe_stands_in_its_group():
+    manifest = json.loads((FOLDER / "MANIFEST.json").read_text())
+    of_caffe = {entry["type"] for entry in manifest} | {"Data", "ImageData", "WindowData", "HDF5Data", "HDF5Output"}
+    wrong = [
+        (name, parameter, param.group or kind.param_group)
+        for name, kind in REGISTRY.items()
+        for parameter, param in kind.params.items()
+        if name in of_caffe and own_groups(name, parameter)[:1] != (param.group or kind.param_group,)
+    ]
+    assert {(name, parameter) for name, parameter, _ in wrong} <= OURS_ALONE, wrong
+
+
+def test_a_net_whose_path_starts_at_the_working_directory_is_found_as_by_caffe(tmp_path, monkeypatch):
+    folder = tmp_path / "examples" / "mnist"
+    folder.mkdir(parents=True)
+    (folder / "net.prototxt").write_text("")
+    (folder / "solver.prototxt").write_text('net: "examples/mnist/net.prototxt" base_lr: 0.1 lr_policy: "fixed"')
+    monkeypatch.chdir(tmp_path)
+    assert read_solver("examples/mnist/solver.prototxt").train_source == str(folder / "net.prototxt")
+    (folder / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed"')
+    assert Path(read_solver("examples/mnist/solver.prototxt").train_source) == Path("examples/mnist/net.prototxt")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            'layers { name: "a" } layer { name: "b" }',
+            "1: expected old layers (`layers`) or new ones (`layer`), got both",
+        ),
+        ('layers { name: "a" }', "1: layer 'a' needs a type"),
+        ('\nlayers { layer { name: "a" type: "nope" } }', "2: layer 'a': no layer type 'nope' in files of V0"),
+        ('layers { layer { name: "a" type: "relu" stride: 2 } }', "1: layer 'a': a 'relu' layer of V0 has no 'stride'"),
+        ('input: "a"\ninput_dim: 3', "2: input_dim: expected 4 numbers for each of 1 inputs, got 1"),
+        ('input: "a" input_shape { dim: 1 }\ninput_dim: 3', "2: expected input_shape or input_dim, got both"),
+        ("\ninput_shape { dim: 1 }", "2: input_shape and input_dim belong to an `input`, and there is none"),
+        ('\nstate { stage: "deploy" }', "2: state: level and stages are not read from a net file"),
+        (
+            'layers { layer { name: "p" type: "padding" pad: 1 } bottom: "x" top: "p" }\n'
+            'layers { layer { name: "r" type: "relu" } bottom: "p" top: "r" }',
+            "2: layer 'r': only a conv or a pool of one bottom can follow a padding layer",
+        ),
+    ],
+)
+def test_what_cannot_be_upgraded_is_said_with_its_line(text, message, tmp_path):
+    (tmp_path / "net.prototxt").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_net(tmp_path / "net.prototxt")
+    assert str(caught.value).startswith(f"{tmp_path / 'net.prototxt'}:{message}")
