@@ -98,7 +98,7 @@ def torchs(mode, folder):
         np.savez(f"{folder}/{mode}_{name}.npz", y.detach().numpy(), *(d.numpy() for d in diffs))
         found[name] = {"ms": milliseconds(lambda f=f: activations.gradients(f, x, dy))}
         if mode == "compiled":
-            found[name]["breaks"] = sum(torch._dynamo.utils.counters["graph_break"].values())
+            found[name]["breaks"] = sum(torch._dynamo.utils.counters["unimplemented"].values())
             torch._dynamo.utils.counters.clear()
     return found
 
