@@ -184,15 +184,16 @@ def checked_module(source: Source, ndim: int, dtype: str, dims: dict[str, int]) 
     name, args = module.add(source, set(dims)), own_names(source, ndim)
     indices, sizes = [f"i{d}" for d in range(ndim)], [f"n{d}" for d in range(ndim)]
     out = '\n\n@njit(cache=True, error_model="numpy")\n'
-    out += f"def serial({', '.join([*sizes, *args, 'log'])}):\n"
+    out += f"def serial({', '.join([*sizes, *args, 'watch_'])}):\n"
     for d in range(ndim):
         out += "    " * (d + 1) + f"for i{d} in range(n{d}):\n"
     number = "i0"
     for d in range(1, ndim):
         number = f"({number}) * n{d} + i{d}"
     inner = "    " * (ndim + 1)
-    out += f"{inner}log[{watch.ME}], log[{watch.DIRTY}], log[{watch.BORN}] = {number}, log[{watch.GIVEN}], -1\n"
-    out += f"{inner}{name}({', '.join([*indices, *args, 'log'])})\n"
+    out += f"{inner}watch_[{watch.ME}], watch_[{watch.BORN}] = {number}, -1\n"
+    out += f"{inner}watch_[{watch.DIRTY}] = watch_[{watch.GIVEN}]\n"
+    out += f"{inner}{name}({', '.join([*indices, *args, 'watch_'])})\n"
     head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
     return module.load(f"{name}_checked", head.replace("uint64 as", "int64 as"), out), module.sites
 
