@@ -35,6 +35,8 @@ class Layer:
         The bottoms that can get a gradient; None means all, () means no backward pass.
     shares : str
         "" for own tops, "data" if each top is the bottom's data, "both" if also its diff (a view).
+    resizes : bool
+        Whether each pass may give the tops other shapes; :meth:`prepare` says which.
     examples : tuple of dict
         Parameters, and ``bottom``: a list of shapes; ``num_top`` if it is not the least.
         They are the layer's tests, its snippet and its benchmark.
@@ -49,6 +51,7 @@ class Layer:
     backward_needs: ClassVar[frozenset[str]] = frozenset({"bottom", "top"})
     differentiable: ClassVar[tuple[int, ...] | None] = None
     shares: ClassVar[str] = ""
+    resizes: ClassVar[bool] = False
     loss: ClassVar[bool] = False
     kinks: ClassVar[tuple[float, ...]] = ()
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
@@ -106,6 +109,10 @@ class Layer:
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Launch what overwrites the bottoms' diffs and adds to the weights' diffs."""
         raise NotImplementedError
+
+    def prepare(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> list[tuple[int, ...]]:
+        """Of a layer that ``resizes``: the tops' shapes in this pass, whose bottoms are there."""
+        return [blob.shape for blob in top]
 
     def guard(self) -> None:
         """Look at what a forward pass left behind and raise where the input was bad."""

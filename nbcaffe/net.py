@@ -24,6 +24,7 @@ from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
 from .passes.sharing import share_params
 from .passes.splits import insert_splits
+from .resizing import Resizing
 from .spec import NetSpec
 from .weights import load_weights, save_weights
 
@@ -113,6 +114,7 @@ class Net:
         self.activation_bytes, taken = allocate(self.graph, self.device, self.dtype, self.memory == "keep")
         fill_loss_weights(self.graph, self.device)
         self._forward, self._backward = bind(self.graph)
+        self.resizing = Resizing(self.graph)
         self._shapes = {name: blob.shape for name, blob in self.graph.blobs.items()}
         for name, by in taken.items():
             self.graph.blobs[name].overwritten_by = by
@@ -231,12 +233,11 @@ class Net:
 
     def run_forward(self, first: int = 0, last: int | None = None) -> None:
         """Walk the bound steps of the layers ``first .. last`` and let them check what came in."""
-        if last is None:
+        if last is None and not self.resizing:
             self._forward.run()
-            last = len(self.graph.nodes) - 1
         else:
-            self._forward.run_layers(first, last)
-        for node in self.graph.nodes[first : last + 1]:
+            self.resizing.run(self, first, len(self.graph.nodes) - 1 if last is None else last)
+        for node in self.graph.nodes[first : None if last is None else last + 1]:
             node.layer.guard()
 
     def run_backward(self) -> None:

@@ -52,11 +52,11 @@ class Single:
         self.layer.dtype, self.layer.target = np.dtype(dtype), self.device.name
         self.layer.key = rng.key(seed, self.layer.name)
         self.layer.clock = self.device.zeros(1, np.int64)
-        self.layer.propagate_down = [self.gets_gradient(i) for i in range(len(shapes))]
         self.bottom = [Blob(shape, f"bottom{i}") for i, shape in enumerate(shapes)]
         self.layer.num_tops = num_top if num_top is not None else least(cls.num_top)
         self.layer.overwriting = inplace
         self.top = [Blob(shape, f"top{i}") for i, shape in enumerate(self.layer.plan(self.bottom))]
+        self.layer.propagate_down = [self.gets_gradient(i) for i in range(len(shapes))]
         self.layer.param_propagate = [weight.learned for weight in self.layer.weights]
         self.allocate(inplace)
         for index, weight in enumerate(self.layer.weights):
@@ -83,9 +83,19 @@ class Single:
         """Upload ``values`` into the bottoms, run, check, return the tops."""
         for blob, value in zip(self.bottom, values, strict=False):
             self.device.upload(blob.data, value)
+        if self.layer.resizes:
+            self.resize(self.layer.prepare(self.bottom, self.top))
         self.layer.forward(self.bottom, self.top)
         self.layer.guard()
         return [self.device.download(blob.data).copy() for blob in self.top]
+
+    def resize(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """New memory for the tops whose shape this pass changes."""
+        zeros, dtype = self.device.zeros, self.layer.dtype
+        for blob, shape in zip(self.top, shapes, strict=True):
+            if blob.shape != tuple(shape):
+                blob.reshape(*shape)
+                blob._data, blob._diff = zeros(shape, dtype), zeros(shape, dtype)
 
     def backward(self, *diffs: np.ndarray) -> list[np.ndarray]:
         """Upload ``diffs`` into the tops, run, return the bottoms' diffs; weights' diffs add up."""

@@ -47,7 +47,7 @@ LEVELS = (
     {"passes"},
     {"netfile"},
     {"graph", "memory"},
-    {"binding", "weight_files", "weights"},
+    {"binding", "resizing", "weight_files", "weights"},
     {"live"},
     {"net"},
     {"solver"},

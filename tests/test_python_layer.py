@@ -88,13 +88,42 @@ def test_a_net_trains_through_python_layers_on_every_target(folder, memory):
         np.testing.assert_allclose(w, 2 * 1.5 * (1.5 * hidden - y).T @ x, rtol=1e-4)
 
 
-def test_reshape_may_prepare_each_pass_but_not_change_its_shape(folder, monkeypatch):
+GROWING = """\
+name: growing
+layers:
+  - {name: first, type: Python, top: first, module: own_layers, layer: Growing, param_str: "0"}
+  - {name: data, type: Python, top: data, module: own_layers, layer: Growing, param_str: "STEP"}
+  - {name: ip, type: InnerProduct, bottom: data, num_output: 2, weight_filler: {type: constant, value: 1}}
+  - {name: sum, type: Reduction, bottom: ip, axis: 1, loss_weight: 1}
+"""
+
+
+@pytest.mark.parametrize("memory", ["keep", "plan"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_each_pass_may_have_another_batch_size(folder, memory, device, step):
+    own = folder / "own_layers.py"
+    own.write_text(own.read_text().replace("size = 1", "size = 4" if step < 0 else "size = 1"))
+    (folder / "growing.yaml").write_text(GROWING.replace("STEP", str(step)))
+    net = Net(folder / "growing.yaml", device=device, memory=memory)
+    start = 4 if step < 0 else 1
+    for size in (start + step, start + 2 * step, start + 3 * step):
+        net.run_forward()
+        assert net.blobs["sum"].shape == (size,)
+        np.testing.assert_array_equal(net.device.download(net.blobs["sum"].data), np.full(size, 6 * size))
+        assert net.loss() == 6 * size**2
+        net.clear_param_diffs()
+        net.run_backward()
+        np.testing.assert_array_equal(net.device.download(net.params["ip"][0].diff), np.full((2, 3), size * size))
+    assert (net.device.download(net.blobs["first"].data) == start).all()
+
+
+def test_a_shape_that_forward_changes_is_refused(folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
+    own = folder / "own_layers.py"
+    own.write_text(own.read_text().replace("= self.size", "= self.size; top[0].reshape(7)"))
     layer = Single("Python", [], module="own_layers", layer="Growing", param_str="0", num_top=1)
-    np.testing.assert_array_equal(layer.forward()[0], np.ones((1, 3)))
-    layer = Single("Python", [], module="own_layers", layer="Growing", param_str="1", num_top=1)
-    np.testing.assert_array_equal(layer.forward()[0], np.full((2, 3), 2))
-    with pytest.raises(ShapeError, match=r"wants the shape \(3, 3\) .* which has \(2, 3\); call net.reshape"):
+    with pytest.raises(ShapeError, match=r"forward wants the shape \(7,\) for 'top0', which has \(1, 3\)"):
         layer.forward()
 
 

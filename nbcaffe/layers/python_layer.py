@@ -23,7 +23,7 @@ class HostBlob:
 
     def __init__(self, blob: Blob, owner: Layer):
         self.blob, self.owner = blob, owner
-        self.planned = False  # its memory is there, so that its shape is settled
+        self.settled = False  # its shape, in the midst of a pass
         self._host: dict[str, np.ndarray] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -45,6 +45,7 @@ class HostBlob:
             return array
         if slot not in self._host or self._host[slot].shape != self.blob.shape:
             self._host[slot] = np.zeros(self.blob.shape, self.owner.dtype)
+            self.fetch(slot)
         return self._host[slot]
 
     def fetch(self, *slots: str) -> None:
@@ -60,10 +61,10 @@ class HostBlob:
             device_of(array).upload(array, self._host[slot])
 
     def reshape(self, *shape: int) -> None:
-        if self.planned and tuple(shape) != self.blob.shape:
+        if self.settled and tuple(shape) != self.blob.shape:
             self.owner.fail(
-                f"wants the shape {tuple(shape)} for {self.blob.name!r} in the middle of a pass, which has "
-                f"{self.blob.shape}; call net.reshape() before the pass, or keep one shape"
+                f"forward wants the shape {tuple(shape)} for {self.blob.name!r}, which has {self.blob.shape}; "
+                "shapes are given in reshape, which runs before each pass"
             )
         self.blob.reshape(*shape)
 
@@ -116,6 +117,7 @@ class Python(Layer):
     share_in_parallel = Bool(False, doc="accepted for Caffe's files; changes nothing here")
     num_bottom = (0, None)
     num_top = (0, None)
+    resizes = True
     bottom_shapes = ((3, 2), (3, 2))
     examples = (
         {"module": "nbcaffe.layers.python_layer", "layer": "HalfSquaredDistance", "param_str": "0.5", "num_top": 1},
@@ -152,10 +154,18 @@ class Python(Layer):
         user.blobs.owner = self
         return user
 
+    def prepare(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> list[tuple[int, ...]]:
+        """pycaffe calls reshape before each pass; data layers load their next batch there."""
+        views = [HostBlob(Blob(blob.shape, blob.name), self) for blob in top]
+        if not self.fresh:
+            self.user.reshape([HostBlob(blob, self) for blob in bottom], views)
+        self.fresh = False
+        return [view.shape for view in views]
+
     def views(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[list[HostBlob], list[HostBlob]]:
         both = [HostBlob(blob, self) for blob in bottom], [HostBlob(blob, self) for blob in top]
         for view in both[1]:
-            view.planned = True
+            view.settled = True
         return both
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -164,9 +174,6 @@ class Python(Layer):
     def run_forward(self, bottom: list[HostBlob], top: list[HostBlob]) -> None:
         for view in (*bottom, *self.user.blobs):
             view.fetch("_data")
-        if not self.fresh:
-            self.user.reshape(bottom, top)
-        self.fresh = False
         self.user.forward(bottom, top)
         for view in (*top, *self.user.blobs):
             view.store("_data")
