@@ -195,6 +195,12 @@ def test_nothing_is_overwritten_without_force(tmp_path, capsys):
     assert (tmp_path / "mean.npy").read_text() == "mine"
 
 
+def test_snapshots_that_need_the_extra_are_refused_before_training(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(ConfigError, match=r"snapshot_format BINARYPROTO: .*needs `pip install 'nbcaffe"):
+        read_solver({"net": "x.yaml", "base_lr": 0.1, "snapshot_format": "BINARYPROTO"})
+
+
 def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch, capsys):
     from nbcaffe.caffe import schema
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..caffe.document import load_solver
-from ..errors import ConfigError
+from ..caffe.schema import need
+from ..errors import ConfigError, NbcaffeError
 from ..params import Param, ParamError, bind, did_you_mean
 from ..passes.imports import import_layers
 from ..yamlfile import Located, Problems, dump, located, parse
@@ -175,6 +176,11 @@ def misfits(
     values: Mapping[str, Any], given: Mapping[str, Any], declared: Mapping[str, Param]
 ) -> Iterable[tuple[str, str]]:
     """Settings that are right each by itself but not together: key and message."""
+    if values["snapshot_format"] == "BINARYPROTO":
+        try:
+            need("google.protobuf")  # now, and not when the first snapshot falls due
+        except NbcaffeError as error:
+            yield "snapshot_format", f"snapshot_format BINARYPROTO: {error}"
     name = values["lr_policy"]
     for key in POLICIES[name].needs:
         if key not in declared:
