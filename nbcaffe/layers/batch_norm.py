@@ -6,11 +6,11 @@ from math import prod
 from typing import Any
 
 from ..blob import Blob
-from ..kernel import kernel, real, team_range, team_sum
+from ..kernel import Kernel, kernel, real, team_range, team_sum
 from ..layer import Layer
 from ..params import Bool, FillerSpec, Float
 from .structural import copy
-from .sums import LANES, lanes_for, row_moments
+from .sums import LANES, blocks, lanes_for, row_moments
 
 
 @kernel
@@ -96,6 +96,62 @@ def normalize_backward(n, c, i, x, dy, mean, variance, eps, mean_dy, slope, dx):
     dx[n, c, i] = (dy[n, c, i] - mean_dy[c] - (x[n, c, i] - mean[c]) * slope[c]) * inverse
 
 
+@kernel(team=True)
+def column_moments(block, x, mean, variance):
+    """Mean and biased variance of LANES columns, where a channel is a column."""
+    first, rows = block * LANES, x.shape[0]
+    for lane in team_range(min(LANES, x.shape[1] - first)):
+        mean[first + lane] = 0.0
+        variance[first + lane] = 0.0
+    for row in range(rows):
+        for lane in team_range(min(LANES, x.shape[1] - first)):
+            mean[first + lane] += x[row, first + lane]
+    for lane in team_range(min(LANES, x.shape[1] - first)):
+        mean[first + lane] /= real(rows)
+    for row in range(rows):
+        for lane in team_range(min(LANES, x.shape[1] - first)):
+            off = x[row, first + lane] - mean[first + lane]
+            variance[first + lane] += off * off
+    for lane in team_range(min(LANES, x.shape[1] - first)):
+        variance[first + lane] /= real(rows)
+
+
+@kernel(team=True)
+def column_gradients(block, x, dy, mean, sums, dots):
+    """What :func:`plane_gradients` finds, summed over all items, for LANES columns."""
+    first = block * LANES
+    for lane in team_range(min(LANES, x.shape[1] - first)):
+        sums[0, first + lane] = 0.0
+        dots[0, first + lane] = 0.0
+    for row in range(x.shape[0]):
+        for lane in team_range(min(LANES, x.shape[1] - first)):
+            sums[0, first + lane] += dy[row, first + lane]
+            dots[0, first + lane] += dy[row, first + lane] * (x[row, first + lane] - mean[first + lane])
+
+
+@kernel
+def normalize_columns(n, c, x, mean, variance, eps, y):
+    y[n, c] = (x[n, c] - mean[c]) * (1.0 / math.sqrt(variance[c] + eps))
+
+
+@kernel
+def divide_columns(n, c, dy, variance, eps, dx):
+    dx[n, c] = dy[n, c] * (1.0 / math.sqrt(variance[c] + eps))
+
+
+@kernel
+def normalize_columns_backward(n, c, x, dy, mean, variance, eps, mean_dy, slope, dx):
+    inverse = 1.0 / math.sqrt(variance[c] + eps)
+    dx[n, c] = (dy[n, c] - mean_dy[c] - (x[n, c] - mean[c]) * slope[c]) * inverse
+
+
+COLUMNS = {
+    normalize: normalize_columns,
+    divide: divide_columns,
+    normalize_backward: normalize_columns_backward,
+}
+
+
 class BatchNorm(Layer):
     """Each channel minus its mean, over its standard deviation: of the batch while training, stored ones in TEST.
 
@@ -129,7 +185,8 @@ class BatchNorm(Layer):
         self.mean, self.variance = (self.buffer(channels, keep=True) for _ in range(2))
         self.mean_dy, self.slope = (self.buffer(channels) for _ in range(2))
         self.lanes, self.more = (self.buffer(lanes_for(self.planes)) for _ in range(2))
-        self.parts = [self.buffer(self.sizes[:2]) for _ in range(2)]
+        self.columns = self.sizes[2] == 1
+        self.parts = [self.buffer((1 if self.columns else shape[0], channels)) for _ in range(2)]
         self.copy = self.buffer(bottom[0].count, keep=True) if self.overwriting and not self.stored else None
         return [shape]
 
@@ -138,7 +195,12 @@ class BatchNorm(Layer):
         if self.copy:
             copy[x.size](x.reshape(x.size), self.copy.data)
         self.moments(x.reshape(self.planes), mean, variance)
-        normalize[self.sizes](x.reshape(self.sizes), mean, variance, self.eps, top[0].data.reshape(self.sizes))
+        self.spread(normalize, [x], top[0].data, mean, variance, self.eps)
+
+    def spread(self, kernel: Kernel, large: Sequence[Any], out: Any, *numbers: Any) -> None:
+        """Run an element kernel on arrays of the bottom's shape; a loop over planes of one value would be slow."""
+        form, kernel = (self.sizes[:2], COLUMNS[kernel]) if self.columns else (self.sizes, kernel)
+        kernel[form](*(array.reshape(form) for array in large), *numbers, out.reshape(form))
 
     def moments(self, x: Any, mean: Any, variance: Any) -> None:
         """Those to normalize with; those of the batch join the running sums."""
@@ -146,10 +208,13 @@ class BatchNorm(Layer):
         if self.stored:
             stored_moments[channels](mean_sum, variance_sum, weight, mean, variance)
             return
-        means, spreads = (part.data for part in self.parts)
-        flat = [part.reshape(self.planes[0]) for part in (means, spreads)]
-        row_moments[self.planes[0]](x, self.lanes.data, *flat)
-        batch_moments[channels](means, spreads, mean, variance, self.sizes[2])
+        if self.columns:
+            column_moments[blocks(channels)](x.reshape(self.sizes[:2]), mean, variance)
+        else:
+            means, spreads = (part.data for part in self.parts)
+            flat = [part.reshape(self.planes[0]) for part in (means, spreads)]
+            row_moments[self.planes[0]](x, self.lanes.data, *flat)
+            batch_moments[channels](means, spreads, mean, variance, self.sizes[2])
         m = self.sizes[0] * self.sizes[2]
         fraction, unbias = self.moving_average_fraction, m / (m - 1.0) if m > 1 else 1.0
         add_moments[channels](mean, variance, mean_sum, variance_sum, fraction, unbias)
@@ -158,17 +223,20 @@ class BatchNorm(Layer):
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if not self.propagate_down[0]:
             return
-        x, dy, dx = self.copy.data if self.copy else bottom[0].data, top[0].diff, bottom[0].diff.reshape(self.sizes)
+        x, dy, dx = self.copy.data if self.copy else bottom[0].data, top[0].diff, bottom[0].diff
         mean, variance, eps = self.mean.data, self.variance.data, self.eps
         if self.stored:
-            divide[self.sizes](dy.reshape(self.sizes), variance, eps, dx)
+            self.spread(divide, [dy], dx, variance, eps)
             return
         sums, dots = (part.data for part in self.parts)
-        rows = self.planes[0]
-        arrays = (x.reshape(self.planes), dy.reshape(self.planes), mean, self.lanes.data, self.more.data)
-        plane_gradients[rows](*arrays, sums.reshape(rows), dots.reshape(rows))
+        if self.columns:
+            form = self.sizes[:2]
+            column_gradients[blocks(form[1])](x.reshape(form), dy.reshape(form), mean, sums, dots)
+        else:
+            rows = self.planes[0]
+            arrays = (x.reshape(self.planes), dy.reshape(self.planes), mean, self.lanes.data, self.more.data)
+            plane_gradients[rows](*arrays, sums.reshape(rows), dots.reshape(rows))
         mean_dy, slope = self.mean_dy.data, self.slope.data
         scale = 1.0 / max(self.sizes[0] * self.sizes[2], 1)
         batch_gradients[self.sizes[1]](sums, dots, variance, eps, mean_dy, slope, scale)
-        x, dy = x.reshape(self.sizes), dy.reshape(self.sizes)
-        normalize_backward[self.sizes](x, dy, mean, variance, eps, mean_dy, slope, dx)
+        self.spread(normalize_backward, [x, dy], dx, mean, variance, eps, mean_dy, slope)

@@ -13,7 +13,9 @@ from .sums import lanes_for, row_dots, row_moments, row_sums
 
 @device
 def shrink(scale, beta):
-    """``scale ** -beta``"""
+    """``scale ** -beta``; roots are six times as fast as exp and log, and 0.75 is what nets have."""
+    if beta == 0.75:
+        return 1.0 / math.sqrt(scale * math.sqrt(scale))
     return math.exp(-beta * math.log(scale))
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from ..blob import Blob, Weight
-from ..kernel import kernel
+from ..kernel import Kernel, kernel
 from ..layer import Layer
 from ..params import Bool, Filler, FillerSpec, Int
-from .structural import copy
-from .sums import add_column_sums, blocks, lanes_for, row_dots, row_sums
+from .structural import copy, zero
+from .sums import add_column_dots, add_column_sums, blocks, lanes_for, row_dots, row_sums
 
 ONE = FillerSpec(value=1.0)
 
@@ -19,8 +20,18 @@ def shift(n, d, i, x, b, y):
 
 
 @kernel
+def shift_columns(n, d, x, b, y):
+    y[n, d] = x[n, d] + b[d]
+
+
+@kernel
 def stretch(n, d, i, x, a, y):
     y[n, d, i] = x[n, d, i] * a[d]
+
+
+@kernel
+def stretch_columns(n, d, x, a, y):
+    y[n, d] = x[n, d] * a[d]
 
 
 @kernel
@@ -29,8 +40,12 @@ def stretch_and_shift(n, d, i, x, a, b, y):
 
 
 @kernel
-def clear(d, x):
-    x[d] = 0.0
+def stretch_and_shift_columns(n, d, x, a, b, y):
+    y[n, d] = x[n, d] * a[d] + b[d]
+
+
+# Where each value stands for one element of a row, not for a plane, loops run along the row
+COLUMNS = {shift: shift_columns, stretch: stretch_columns, stretch_and_shift: stretch_and_shift_columns}
 
 
 class Broadcast(Layer, abstract=True):
@@ -58,15 +73,24 @@ class Broadcast(Layer, abstract=True):
         self.rows, self.lanes, self.sums = rows, self.buffer(lanes_for(rows)), self.buffer(self.sizes[:2])
         return small
 
-    def add_sums(self, diff: Blob, overwrite: bool, *factors: object) -> None:
+    def add_sums(self, diff: Blob, overwrite: bool, *factors: Any) -> None:
         """Add to ``diff``, for each of its values, the sum of what it met: of one array, or of two arrays' products."""
-        out, sums = diff.diff.reshape(self.sizes[1]), self.sums.data
+        count = self.sizes[1]
+        out, sums = diff.diff.reshape(count), self.sums.data
         if overwrite:
-            clear[self.sizes[1]](out)
-        arrays = [a.reshape(self.rows) for a in factors]  # type: ignore[attr-defined]
+            zero[count](out)
+        if self.sizes[2] == 1:
+            kernel = add_column_dots if len(factors) == 2 else add_column_sums
+            kernel[blocks(count)](*(a.reshape(self.sizes[:2]) for a in factors), out)
+            return
         kernel = row_dots if len(factors) == 2 else row_sums
-        kernel[self.rows[0]](*arrays, self.lanes.data, sums.reshape(self.rows[0]))
-        add_column_sums[blocks(self.sizes[1])](sums, out)
+        kernel[self.rows[0]](*(a.reshape(self.rows) for a in factors), self.lanes.data, sums.reshape(self.rows[0]))
+        add_column_sums[blocks(count)](sums, out)
+
+    def spread(self, kernel: Kernel, x: Any, y: Any, *smaller: Blob) -> None:
+        """Run a kernel on the large arrays, which have one shape, and the small ones."""
+        form, kernel = (self.sizes[:2], COLUMNS[kernel]) if self.sizes[2] == 1 else (self.sizes, kernel)
+        kernel[form](x.reshape(form), *(blob.data.reshape(self.sizes[1]) for blob in smaller), y.reshape(form))
 
 
 class Bias(Broadcast):
@@ -80,6 +104,7 @@ class Bias(Broadcast):
     examples = (
         {},
         {"axis": 0, "num_axes": -1, "filler": "gaussian"},
+        {"axis": -1},
         {"num_axes": 0},
         {"axis": 1, "bottom": [(2, 3, 4, 2), (3, 4)]},
     )
@@ -90,8 +115,7 @@ class Bias(Broadcast):
         return [bottom[0].shape]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        x, y = (blob.data.reshape(self.sizes) for blob in (bottom[0], top[0]))
-        shift[self.sizes](x, self.b.data.reshape(self.sizes[1]), y)
+        self.spread(shift, bottom[0].data, top[0].data, self.b)
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         given = len(bottom) == 2
@@ -119,6 +143,7 @@ class Scale(Broadcast):
         {"axis": -2, "num_axes": 2, "bias_term": True},
         {"num_axes": 0, "bias_term": True},
         {"axis": 0, "num_axes": -1},
+        {"axis": -1, "bias_term": True},
         {"axis": 1, "bias_term": True, "bottom": [(2, 3, 4, 2), (3, 4)]},
     )
 
@@ -133,12 +158,8 @@ class Scale(Broadcast):
         n = bottom[0].count
         if self.copy:
             copy[n](bottom[0].data.reshape(n), self.copy.data)
-        x, y = (blob.data.reshape(self.sizes) for blob in (bottom[0], top[0]))
-        a = self.a.data.reshape(self.sizes[1])
-        if self.b:
-            stretch_and_shift[self.sizes](x, a, self.b.data.reshape(self.sizes[1]), y)
-        else:
-            stretch[self.sizes](x, a, y)
+        smaller = (self.a, self.b) if self.b else (self.a,)
+        self.spread(stretch_and_shift if self.b else stretch, bottom[0].data, top[0].data, *smaller)
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         given, dy = len(bottom) == 2, top[0].diff
@@ -148,5 +169,4 @@ class Scale(Broadcast):
         if self.b and self.param_propagate[-1]:
             self.add_sums(self.b, False, dy)
         if self.propagate_down[0]:
-            dy, dx = dy.reshape(self.sizes), bottom[0].diff.reshape(self.sizes)
-            stretch[self.sizes](dy, self.a.data.reshape(self.sizes[1]), dx)
+            self.spread(stretch, dy, bottom[0].diff, self.a)

@@ -72,6 +72,15 @@ def add_column_sums(block, x, out):
             out[first + lane] += x[row, first + lane]
 
 
+@kernel(team=True)
+def add_column_dots(block, a, b, out):
+    """Add the sum of each column of products to ``out``; a team has the next LANES columns."""
+    first = block * LANES
+    for row in range(a.shape[0]):
+        for lane in team_range(min(LANES, a.shape[1] - first)):
+            out[first + lane] += a[row, first + lane] * b[row, first + lane]
+
+
 def blocks(columns: int) -> int:
     """How many teams :func:`add_column_sums` takes for so many columns."""
     return -(-columns // LANES)
