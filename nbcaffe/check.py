@@ -97,8 +97,12 @@ def places(found: tuple[float, ...]) -> str:
 
 
 def faults(kind: str, cases: list[Case], rows: list[Row]) -> Iterator[str]:
-    """A sentence for each check that failed; examples that fail alike are one."""
+    """A sentence for each check that failed; examples that fail alike are one, as are all that do not compile."""
+    broken = [f for _, found in rows for f in found if f and not f.passed and " does not compile: " in f.fault]
+    if broken:
+        yield f"{kind}: {broken[0].fault}"
     for name, found in rows:
+        found = [None if f in broken else f for f in found]
         seen: dict[str, list[str]] = {}
         for case, finding in zip(cases, found, strict=True):
             if finding and not finding.passed:

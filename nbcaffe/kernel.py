@@ -124,12 +124,12 @@ class Kernel:
         dispatcher = getattr(module, form)
         kinds = (form, len(shape), *(signature(a) for a in args))
         if kinds not in self._compiled:
-            self._compiled[kinds] = dispatcher
             if hasattr(dispatcher, "compile"):  # absent under NUMBA_DISABLE_JIT
                 floats = {n for n, a in zip(self.source.args[len(shape) :], args, strict=True) if is_float(a)}
                 if dtype == np.float32:
                     refuse_mixtures(self.source, floats)
                 self.compile(dispatcher, (*shape, *args))
+            self._compiled[kinds] = dispatcher  # not before: the next call of one that does not compile says so again
         return self._compiled[kinds]
 
     def on_watch(self, shape: tuple[int, ...], dtype: np.dtype, args: tuple) -> Callable:

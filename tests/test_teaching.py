@@ -170,3 +170,14 @@ def test_numbas_own_complaint_shows_only_when_asked_for(tmp_path, root):
     with pytest.raises(KernelError) as caught:
         run(tmp_path / "author.py", scalar("return x.sum()"))
     assert "numba" in type(caught.value.__context__).__module__ and caught.value.__suppress_context__
+
+
+def test_a_check_says_once_what_does_not_compile(tmp_path):
+    text = "from nbcaffe import Activation\n\nclass Sums(Activation):\n    @staticmethod\n    def f(x):\n"
+    text += "        return x.sum()\n\n    @staticmethod\n    def df(x):\n        return 1.0\n"
+    (tmp_path / "sums.py").write_text(text)
+    command = [sys.executable, "-m", "nbcaffe", "check", "sums.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.count("a number has no sum") == 1 and "During:" not in done.stdout + done.stderr
+    assert f"Sums: {tmp_path / 'sums.py'}:6: kernel 'sums' does not compile" in done.stdout

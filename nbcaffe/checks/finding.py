@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from ..errors import NbcaffeError
+from ..lessons import complaint
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -60,6 +62,9 @@ def crash(error: Exception) -> str:
     """One sentence about an exception, with the author's file and line where he has one."""
     if isinstance(error, NbcaffeError):
         return str(error)
+    if isinstance(error, NumbaError):
+        where, what = complaint(error, "nbcaffe")
+        return f"{where}: does not compile: {what}"
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not Path(f.filename).is_relative_to(PACKAGE / "checks")]
     theirs = [f for f in own if not Path(f.filename).is_relative_to(PACKAGE)]
