@@ -25,6 +25,10 @@ from .rewrite import Device, Dialect, Rewrite, Source
 INFINITY = re.compile(r"\binf\b")
 
 
+class OwnershipError(KernelError):
+    """A body reads or writes what is not its index's, or lies outside its array."""
+
+
 def checking() -> bool:
     """Whether kernels that are bound from now on are checked."""
     return os.environ.get("NBCAFFE_DEBUG", "0") not in ("", "0")
@@ -168,8 +172,9 @@ def names_infinity(source: Source) -> bool:
 class CheckedModule(Module):
     """The module of a checked body."""
 
-    def __init__(self, dtype: str, dims: dict[str, int]):
-        super().__init__(CPU, dtype, lambda exact: f'@njit(error_model="numpy", boundscheck={not exact})\n')
+    def __init__(self, dtype: str, dims: dict[str, int], compiled: bool):
+        jit = '@njit(error_model="numpy", boundscheck={})\n' if compiled else ""
+        super().__init__(CPU, dtype, lambda exact: jit.format(not exact))
         self.dims, self.sites = dims, []  # type: tuple[dict[str, int], list[Site]]
 
     def rewriter(self, source: Source, arrays: set[str], dialect: Dialect, exact: bool) -> Rewrite:
@@ -178,12 +183,14 @@ class CheckedModule(Module):
         return Checked(source, self.dims if arrays else {}, dialect, self.sites, bool(arrays))
 
 
-def checked_module(source: Source, ndim: int, dtype: str, dims: dict[str, int]) -> tuple[ModuleType, list[Site]]:
+def checked_module(
+    source: Source, ndim: int, dtype: str, dims: dict[str, int], compiled: bool = True
+) -> tuple[ModuleType, list[Site]]:
     """The module whose ``serial`` runs a body under watch, and what its numbers of sites mean."""
-    module = CheckedModule(dtype, dims)
+    module = CheckedModule(dtype, dims, compiled)
     name, args = module.add(source, set(dims)), own_names(source, ndim)
     indices, sizes = [f"i{d}" for d in range(ndim)], [f"n{d}" for d in range(ndim)]
-    out = '\n\n@njit(cache=True, error_model="numpy")\n'
+    out = "\n\n" + '@njit(cache=True, error_model="numpy")\n' * compiled
     out += f"def serial({', '.join([*sizes, *args, 'watch_'])}):\n"
     for d in range(ndim):
         out += "    " * (d + 1) + f"for i{d} in range(n{d}):\n"
@@ -195,7 +202,16 @@ def checked_module(source: Source, ndim: int, dtype: str, dims: dict[str, int]) 
     out += f"{inner}watch_[{watch.DIRTY}] = watch_[{watch.GIVEN}]\n"
     out += f"{inner}{name}({', '.join([*indices, *args, 'watch_'])})\n"
     head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
-    return module.load(f"{name}_checked", head.replace("uint64 as", "int64 as"), out), module.sites
+    head = head.replace("uint64 as", "int64 as") if compiled else f"{head}unsigned = int\n"
+    return module.load(f"{name}_{'checked' if compiled else 'watched'}", head, out), module.sites
+
+
+def watched(source: Source, ndim: int, values: tuple) -> "Watched":
+    """A body under watch as plain Python, for arguments like ``values``; what it computes is not judged."""
+    dims = {n: a.ndim for n, a in zip(source.args[ndim:], values, strict=True) if np.ndim(a)}
+    dtype = next((a.dtype for a in values if hasattr(a, "dtype") and a.dtype.kind == "f"), np.dtype(np.float32))
+    module, sites = checked_module(source, ndim, dtype.name, dims, compiled=False)
+    return Watched(module.serial, source, ndim, sites, judges=False)
 
 
 @dataclass
@@ -206,10 +222,12 @@ class Watched:
     source: Source
     ndim: int
     sites: list[Site]
+    judges: bool = True  # whether a NaN made of finite numbers is an error
 
     def __call__(self, *args: Any) -> None:
         shape, values = args[: self.ndim], args[self.ndim :]
         log = records(self.ndim, values)
+        log[watch.GIVEN] |= not self.judges
         try:
             self.run(*args, log)
         except IndexError as error:
@@ -220,7 +238,7 @@ class Watched:
         kind, site, me = seen[watch.KIND], self.sites[seen[watch.SITE]], index_of(seen[watch.ME], shape)
         who = f"kernel {self.source.tree.name!r}, index {me}: "
         if not kind:  # Numba's own test, of a slice
-            return KernelError(f"{self.source.file}:{self.source.tree.lineno}: {who}a slice has no such element")
+            return OwnershipError(f"{self.source.file}:{self.source.tree.lineno}: {who}a slice has no such element")
         if kind in (watch.NAN, watch.INFINITE):
             origin = self.sites[seen[watch.BORN]] if seen[watch.BORN] >= 0 else site
             came = f"; it comes from `{origin.text}`" if origin is not site else ""
@@ -231,7 +249,9 @@ class Watched:
         axis, extent = int(seen[watch.AXIS]), int(seen[watch.OTHER])
         words = {"asked": numbers[axis], "axis": axis, "extent": extent, "other": index_of(extent, shape)}
         element = tuple(numbers[: site.axes])
-        return KernelError(f"{site.file}:{site.line}: {who}{site.text} {SAID[kind].format(element=element, **words)}")
+        return OwnershipError(
+            f"{site.file}:{site.line}: {who}{site.text} {SAID[kind].format(element=element, **words)}"
+        )
 
 
 OWNS = "a body writes only what its index owns, as the order of the indices is free"

@@ -36,7 +36,9 @@ from .rewrite import Device, Source, source_of
 SERIAL_BELOW = 16384  # a parallel region costs more than this many cheap outputs
 
 Step = Callable[[], Any]
+Bind = Callable[..., tuple]
 _recording: list[Step] | None = None
+_bind: Bind | None = None
 _observers: list[Callable[[str, float], None]] = []
 
 
@@ -58,6 +60,17 @@ def recording() -> Iterator[list[Step]]:
         yield steps
     finally:
         _recording = outer
+
+
+@contextmanager
+def intercepted(bind: Bind) -> Iterator[None]:
+    """Launches inside run what ``bind(kernel, shape, *args)`` says in the place of :meth:`Kernel.bind`."""
+    global _bind
+    outer, _bind = _bind, bind
+    try:
+        yield
+    finally:
+        _bind = outer
 
 
 def on_compile(observer: Callable[[str, float], None]) -> None:
@@ -91,7 +104,7 @@ class Kernel:
 
     def __getitem__(self, shape: int | tuple[int, ...]) -> Callable[..., None]:
         shape = shape if isinstance(shape, tuple) else (shape,)
-        return lambda *args: launch(*self.bind(shape, *args))
+        return lambda *args: launch(*(_bind or Kernel.bind)(self, shape, *args))
 
     def bind(self, shape: tuple[int, ...], *args: Any) -> tuple:
         """The compiled launcher for these arguments, followed by what to call it with."""

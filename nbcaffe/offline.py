@@ -17,7 +17,7 @@ import numpy as np
 
 from . import layers  # noqa: F401  (defines the built-in types)
 from .device import Cpu, cuda, pretend_capability
-from .kernel import Kernel
+from .kernel import Kernel, intercepted
 from .layer import REGISTRY
 from .single import Single, least
 
@@ -49,20 +49,16 @@ class Recorder(Cpu):
 def launches() -> list[tuple[Kernel, int, tuple]]:
     """Each distinct kernel launch of every layer's examples: kernel, number of indices, arguments."""
     seen: dict[tuple, tuple[Kernel, int, tuple]] = {}
-    bind = Kernel.bind
 
-    def watch(self: Kernel, shape: tuple[int, ...], *args: Any) -> tuple:
-        key = (id(self), len(shape), tuple(getattr(a, "ndim", 0) for a in args))
-        seen[key] = (self, len(shape), args)
-        return bind(self, shape, *args)
+    def watch(kernel: Kernel, shape: tuple[int, ...], *args: Any) -> tuple:
+        key = (id(kernel), len(shape), tuple(getattr(a, "ndim", 0) for a in args))
+        seen[key] = (kernel, len(shape), args)
+        return kernel.bind(shape, *args)
 
-    Kernel.bind = watch  # type: ignore[method-assign]
-    try:
+    with intercepted(watch):
         for kind, cls in sorted(REGISTRY.items()):
             for example in cls.examples:
                 run(kind, dict(example))
-    finally:
-        Kernel.bind = bind  # type: ignore[method-assign]
     return list(seen.values())
 
 
