@@ -139,7 +139,7 @@ def test_the_cursor_resumes_where_it_was_taken(write, shuffle):
 
 def test_a_cursor_of_a_larger_set_is_refused(write):
     source = numbers(write("a.h5", **numbered(0, 3)))
-    with pytest.raises(DataError, match="sample 3 of epoch 0: the set has 3 samples"):
+    with pytest.raises(DataError, match="sample 3 of epoch 0: it has 3 samples"):
         source.cursor = (0, 3)
 
 

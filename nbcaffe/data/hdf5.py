@@ -10,13 +10,13 @@ import numpy as np
 
 from ..errors import DataError
 from .hdf5_files import DataFile, Source, find_files, inspect
-from .order import RowOrder
+from .order import Ordered, RowOrder
 
 BLOCK_BYTES = 4 << 20  # read at a time: large enough for a disk, small enough to mix well
 HELD_BYTES = 256 << 20  # fixed, not taken from the machine: the order of a shuffled set depends on it
 
 
-class HDF5Source:
+class HDF5Source(Ordered):
     """Batches of rows of HDF5 datasets, one dataset per top, converted to the type of the arrays they are read into.
 
     Files follow each other, batches run across file boundaries, and after the last row comes the first one again.
@@ -71,7 +71,7 @@ class HDF5Source:
         self._capacity = window if fits or shuffle else 2
         self._held: OrderedDict[int, list[np.ndarray]] = OrderedDict()
         self.order = RowOrder(np.array([hi - lo for _, lo, hi in self._blocks]), window, shuffle, key)
-        self.size = self.order.size
+        self.name = str(self.files[0].path)
         self.rewind()
 
     @property
@@ -79,30 +79,9 @@ class HDF5Source:
         """Shape of the batch of each top."""
         return tuple((self.batch_size, *shape) for shape in self.files[0].shapes)
 
-    @property
-    def cursor(self) -> tuple[int, int]:
-        """Epoch and position in it of the next sample; setting it resumes there, bit for bit."""
-        return self._cursor
-
-    @cursor.setter
-    def cursor(self, cursor: Sequence[int]) -> None:
-        epoch, position = (int(number) for number in cursor)
-        if epoch < 0 or not 0 <= position < self.size:
-            raise DataError(
-                f"{self.files[0].path}: cannot resume at sample {position} of epoch {epoch}: the set has {self.size} "
-                "samples; it is not the set that the run was started with"
-            )
-        self._cursor = (epoch, position)
-
-    def rewind(self) -> None:
-        """Start again at the first sample of the first epoch."""
-        self._cursor = (0, 0)
-        self.rows = np.empty(0, np.int64)
-        self.epochs = np.empty(0, np.int64)
-
     def read(self, arrays: Sequence[np.ndarray]) -> None:
         """Fill one array per top with the next batch; when that fails, the cursor stays."""
-        rows, epochs, after = self.order.take(*self._cursor, len(arrays[0]))
+        rows, _, after = self.order.take(*self._cursor, len(arrays[0]))
         blocks = np.searchsorted(self.order.starts, rows, side="right") - 1
         for block in np.unique(blocks):
             here = np.flatnonzero(blocks == block)
@@ -111,7 +90,7 @@ class HDF5Source:
                 array[here] = values[inside]
         if self.scale != 1.0:
             arrays[0][...] *= arrays[0].dtype.type(self.scale)
-        self._cursor, self.rows, self.epochs = after, rows, epochs
+        self._cursor, self.rows = after, rows
 
     @property
     def ids(self) -> list[str]:

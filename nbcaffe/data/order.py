@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..errors import DataError
 from ..rng import key as derive_key, permutation
 
 
@@ -69,3 +72,36 @@ class RowOrder:
             shuffled = rows[permutation(derive_key(self.key, "rows", number), epoch, len(rows))]
             self._held = ((epoch, number), shuffled)
         return self._held[1]
+
+
+class Ordered:
+    """A source whose samples come in the order of a :class:`RowOrder`, with a cursor that can be set."""
+
+    order: RowOrder
+    name = "the set"
+    start = 0  # position of the sample that comes first of all
+
+    @property
+    def size(self) -> int:
+        """Samples of the whole set."""
+        return self.order.size
+
+    @property
+    def cursor(self) -> tuple[int, int]:
+        """Epoch and position in it of the next sample; setting it resumes there, bit for bit."""
+        return self._cursor
+
+    @cursor.setter
+    def cursor(self, cursor: Sequence[int]) -> None:
+        epoch, position = (int(number) for number in cursor)
+        if epoch < 0 or not 0 <= position < self.size:
+            raise DataError(
+                f"{self.name}: cannot resume at sample {position} of epoch {epoch}: it has {self.size} samples; it is "
+                "not the set that the run was started with"
+            )
+        self._cursor = (epoch, position)
+
+    def rewind(self) -> None:
+        """Start again at the first sample of the first epoch."""
+        self._cursor = (0, self.start)
+        self.rows = np.empty(0, np.int64)

@@ -11,11 +11,11 @@ from PIL import Image
 from ..caffe.datum import Sample, pixels
 from ..caffe.lmdb_file import Lmdb
 from ..errors import DataError
-from .order import RowOrder
+from .order import Ordered, RowOrder
 from .transform import Transform
 
 
-class PictureSource:
+class PictureSource(Ordered):
     """Pictures one after another, from the first again after the last; a subclass says where they come from.
 
     Attributes
@@ -29,14 +29,12 @@ class PictureSource:
     def __init__(self, size: int, batch_size: int, transform: Transform, shuffle: bool = False, skip: int = 0):
         if not size:
             raise DataError(f"{self.name}: the set is empty")
-        self.batch_size, self.transform, self.size = batch_size, transform, size
+        self.batch_size, self.transform = batch_size, transform
         self.order = RowOrder(np.array([size]), 1, shuffle, transform.key)
-        self.skip = skip % size
+        self.start = skip % size
         self.rewind()
         picture, _, who = self.sample(0)
         self.shape = transform.shape(picture.shape, who)
-
-    name = "pictures"
 
     def sample(self, row: int) -> tuple[np.ndarray, int, str]:
         """Picture (channels, height, width), label, and what to call it in a message."""
@@ -49,22 +47,6 @@ class PictureSource:
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of a batch of pictures and of labels."""
         return (self.batch_size, *self.shape), (self.batch_size,)
-
-    @property
-    def cursor(self) -> tuple[int, int]:
-        return self._cursor
-
-    @cursor.setter
-    def cursor(self, cursor: Sequence[int]) -> None:
-        epoch, position = (int(number) for number in cursor)
-        if epoch < 0 or not 0 <= position < self.size:
-            raise DataError(f"{self.name}: cannot resume at sample {position} of epoch {epoch}: it has {self.size}")
-        self._cursor = (epoch, position)
-
-    def rewind(self) -> None:
-        """Start again at the first picture."""
-        self._cursor = (0, self.skip)
-        self.rows = np.empty(0, np.int64)
 
     def read(self, arrays: Sequence[np.ndarray]) -> None:
         """Fill the arrays of pictures and labels with the next batch; when that fails, the cursor stays."""

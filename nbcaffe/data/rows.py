@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import DataError
-from .order import RowOrder
+from .order import Ordered, RowOrder
 
 
-class RowSource:
+class RowSource(Ordered):
     """Rows 0 to ``size`` - 1 of a set, in order or shuffled anew in each epoch, with a cursor that can be set.
 
     Parameters
@@ -30,26 +30,9 @@ class RowSource:
         shuffle: bool = False,
         key: int = 0,
     ):
-        self.make, self.size, self.batch_size = rows, size, batch_size
+        self.make, self.batch_size = rows, batch_size
         self.order = RowOrder(np.array([size]), 1, shuffle, key)
         self.rewind()
-
-    @property
-    def cursor(self) -> tuple[int, int]:
-        """Epoch and position in it of the next sample; setting it resumes there, bit for bit."""
-        return self._cursor
-
-    @cursor.setter
-    def cursor(self, cursor: Sequence[int]) -> None:
-        epoch, position = map(int, cursor)
-        if epoch < 0 or not 0 <= position < self.size:
-            raise DataError(f"cannot resume at sample {position} of epoch {epoch}: the set has {self.size} samples")
-        self._cursor = (epoch, position)
-
-    def rewind(self) -> None:
-        """Start again at the first sample of the first epoch."""
-        self._cursor = (0, 0)
-        self.rows = np.empty(0, np.int64)
 
     def read(self, arrays: Sequence[np.ndarray]) -> None:
         """Fill one array for each top with the next batch; when that fails, the cursor stays."""
