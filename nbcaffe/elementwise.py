@@ -12,11 +12,12 @@ from typing import Any, ClassVar, NamedTuple
 from .blob import Blob
 from .derive import derivative
 from .errors import KernelError
-from .formula import BLOCK, LANES, Formula, Writer, read_formula
+from .formula import BLOCK, Formula, Writer, read_formula
 from .kernel import Kernel, kernel
 from .layer import Layer
 from .params import Filler, FillerSpec
 from .rewrite import Device, source_from
+from .sums import LANES, add_column_sums, blocks
 
 
 class Learned(Filler):
@@ -67,15 +68,6 @@ def add_rows(c, sums, diff, step):
     for row in range(c, sums.shape[0], step):
         for lane in range(sums.shape[1]):
             total += sums[row, lane]
-    diff[c] += total
-
-
-@kernel
-def add_columns(c, sums, diff):
-    """Add the sums of column ``c`` to the gradient of channel ``c``."""
-    total = 0.0
-    for row in range(sums.shape[0]):
-        total += sums[row, c]
     diff[c] += total
 
 
@@ -215,7 +207,8 @@ class Elementwise(Layer, abstract=True):
             if name in learning:
                 diff = self.weights[index].diff.reshape(self.weights[index].count)
                 if form == "columns" and self.per_channel(name):
-                    add_columns[channels](self.sums[name].data, diff)
+                    sums = self.sums[name].data
+                    add_column_sums[blocks(channels)](sums, sums, diff)
                 else:
                     add_rows[diff.size](self.sums[name].data, diff, diff.size)
 

@@ -7,8 +7,8 @@ from typing import Any
 from .errors import KernelError
 from .params import Bool, Float, Int, Param, did_you_mean
 from .rewrite import Device
+from .sums import LANES
 
-LANES = 32  # partial sums side by side in a row: one for each worker of a team, SIMD on a CPU
 BLOCK = 32  # rows that are summed together where each column has a learned number of its own
 OURS = {"f", "i", "row", "column", "lane", "start", "channels", "top_data", "top_diff", "n", "scale"}
 

@@ -39,7 +39,7 @@ LEVELS = (
     {"blob"},
     {"fillers"},
     {"layer"},
-    {"elementwise", "formula", "scalars"},
+    {"elementwise", "formula", "scalars", "sums"},
     {"data", "ops"},
     {"layers"},
     {"single"},

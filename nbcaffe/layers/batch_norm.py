@@ -9,8 +9,8 @@ from ..blob import Blob
 from ..kernel import Kernel, kernel, real, team_range, team_sum
 from ..layer import Layer
 from ..params import Bool, FillerSpec, Float
+from ..sums import LANES, blocks, lanes_for, row_moments
 from .structural import copy
-from .sums import LANES, blocks, lanes_for, row_moments
 
 
 @kernel

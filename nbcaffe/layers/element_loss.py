@@ -4,28 +4,17 @@ from collections.abc import Sequence
 
 from ..blob import Blob
 from ..elementwise import Elementwise
-from ..formula import LANES
 from ..kernel import kernel, team_range, team_sum
 from ..layer import Loss
+from ..sums import lanes_for, row_sums
 from .loss import Normalized
-
-
-@kernel(team=True)
-def part_of_sum(row, losses, sums):
-    """The sum of one row, by lanes."""
-    for lane in team_range(sums.shape[1]):
-        sums[row, lane] = 0.0
-    for start in range(0, losses.shape[1], sums.shape[1]):
-        for lane in team_range(min(sums.shape[1], losses.shape[1] - start)):
-            sums[row, lane] += losses[row, start + lane]
 
 
 @kernel(team=True)
 def scaled_sum(i, sums, loss, scale):
     total = 0.0
-    for row in range(sums.shape[0]):
-        for lane in team_range(sums.shape[1]):
-            total += sums[row, lane]
+    for row in team_range(sums.shape[0]):
+        total += sums[row]
     loss[0] = team_sum(total) * scale
 
 
@@ -45,14 +34,15 @@ class ElementwiseLoss(Normalized, Elementwise, Loss, abstract=True):
         count = bottom[0].count
         batch = bottom[0].shape[0] if bottom[0].shape else 1
         self.scale = 1.0 / max(1.0, self.normalizer(batch, count // max(batch, 1)) or count)
-        self.losses, self.parts = self.buffer(count), self.buffer((max(batch, 1), LANES))
+        self.rows = (max(batch, 1), count // max(batch, 1))
+        self.losses, self.lanes, self.sums_of_rows = map(self.buffer, (self.rows, lanes_for(self.rows), self.rows[0]))
         return [()]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        self.evaluate(bottom, self.losses.data)
-        rows = self.parts.shape[0]
-        part_of_sum[rows](self.losses.data.reshape(rows, self.losses.data.size // rows), self.parts.data)
-        scaled_sum[1](self.parts.data, top[0].data.reshape(1), self.scale)
+        losses, sums, rows = self.losses.data, self.sums_of_rows.data, self.rows[0]
+        self.evaluate(bottom, losses)
+        row_sums[rows](losses, losses, self.lanes.data, sums)
+        scaled_sum[1](sums, top[0].data.reshape(1), self.scale)
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.differentiate(bottom, top, top[0].data.reshape(1), top[0].diff.reshape(1), self.scale)

@@ -9,9 +9,9 @@ from ..blob import Blob
 from ..kernel import kernel
 from ..ops.plain import bias_gradient
 from ..params import Bool, Filler, Int
+from ..sums import blocks
 from .indices import Indexed, give_back_rows, pick_rows
 from .structural import zero
-from .sums import blocks
 
 
 @kernel

@@ -11,9 +11,9 @@ from ..device import device_of
 from ..errors import LabelError
 from ..kernel import launch
 from ..layer import Layer
+from ..sums import blocks
 from .indices import give_back_rows, pick_rows
 from .structural import zero
-from .sums import blocks
 
 
 class Filter(Layer):

@@ -5,8 +5,8 @@ from ..device import device_of
 from ..errors import LabelError
 from ..kernel import kernel, team_range
 from ..layer import Layer
+from ..sums import LANES
 from .labels import label_state
-from .sums import LANES
 
 
 @kernel

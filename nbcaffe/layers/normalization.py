@@ -8,7 +8,7 @@ from ..blob import Blob
 from ..kernel import device, kernel, real, team_range
 from ..layer import Layer
 from ..params import Bool, Choice, Float, Int
-from .sums import lanes_for, row_dots, row_moments, row_sums
+from ..sums import lanes_for, row_dots, row_moments, row_sums
 
 
 @device
@@ -221,6 +221,6 @@ class MVN(Layer):
             return
         y, dy, dx = (a.reshape(self.rows) for a in (top[0].data, top[0].diff, bottom[0].diff))
         sums, dots = self.sums.data, self.dots.data
-        row_sums[self.rows[0]](dy, self.lanes.data, sums)
+        row_sums[self.rows[0]](dy, dy, self.lanes.data, sums)
         row_dots[self.rows[0]](dy, y, self.lanes.data, dots)
         standardize_backward[self.rows](y, dy, self.spread.data, sums, dots, dx, *self.numbers)

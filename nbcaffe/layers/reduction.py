@@ -5,25 +5,10 @@ from collections.abc import Sequence
 from math import prod
 
 from ..blob import Blob
-from ..kernel import kernel, real, team_range, team_sum
+from ..kernel import kernel, real
 from ..layer import Layer
 from ..params import Bool, Choice, Float, Int
-from .sums import LANES, lanes_for, row_dots, row_sums
-
-
-@kernel(team=True)
-def row_sizes(row, x, lanes, out):
-    """The sum of the absolute values of each row."""
-    width, used = x.shape[1], min(lanes.shape[1], x.shape[1])
-    for lane in team_range(used):
-        lanes[row, lane] = 0.0
-    for start in range(0, width, LANES):
-        for lane in team_range(min(LANES, width - start)):
-            lanes[row, lane] += abs(x[row, start + lane])
-    total = 0.0
-    for lane in team_range(used):
-        total += lanes[row, lane]
-    out[row] = team_sum(total)
+from ..sums import lanes_for, row_dots, row_sizes, row_sums
 
 
 @kernel
@@ -47,6 +32,9 @@ def spread_signs(row, i, dy, dx, factor, x):
 @kernel
 def spread_values(row, i, dy, dx, factor, x):
     dx[row, i] = dy[row] * factor * 2.0 * x[row, i]
+
+
+TOTALS = {"ASUM": row_sizes, "SUMSQ": row_dots}
 
 
 class Reduction(Layer):
@@ -78,10 +66,7 @@ class Reduction(Layer):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         rows, x, y = self.rows[0], bottom[0].data.reshape(self.rows), top[0].data.reshape(self.rows[0])
-        if self.operation == "SUMSQ":
-            row_dots[rows](x, x, self.lanes.data, y)
-        else:
-            (row_sizes if self.operation == "ASUM" else row_sums)[rows](x, self.lanes.data, y)
+        TOTALS.get(self.operation, row_sums)[rows](x, x, self.lanes.data, y)
         if self.factor != 1.0:
             scale[rows](y, self.factor)
 

@@ -8,8 +8,8 @@ from ..blob import Blob, Weight
 from ..kernel import Kernel, kernel
 from ..layer import Layer
 from ..params import Bool, Filler, FillerSpec, Int
+from ..sums import add_column_dots, add_column_sums, blocks, lanes_for, row_dots, row_sums
 from .structural import copy, zero
-from .sums import add_column_dots, add_column_sums, blocks, lanes_for, row_dots, row_sums
 
 ONE = FillerSpec(value=1.0)
 
@@ -76,16 +76,16 @@ class Broadcast(Layer, abstract=True):
     def add_sums(self, diff: Blob, overwrite: bool, *factors: Any) -> None:
         """Add to ``diff``, for each of its values, the sum of what it met: of one array, or of two arrays' products."""
         count = self.sizes[1]
-        out, sums = diff.diff.reshape(count), self.sums.data
+        out, sums, pair = diff.diff.reshape(count), self.sums.data, (factors[0], factors[-1])
         if overwrite:
             zero[count](out)
         if self.sizes[2] == 1:
             kernel = add_column_dots if len(factors) == 2 else add_column_sums
-            kernel[blocks(count)](*(a.reshape(self.sizes[:2]) for a in factors), out)
+            kernel[blocks(count)](*(a.reshape(self.sizes[:2]) for a in pair), out)
             return
         kernel = row_dots if len(factors) == 2 else row_sums
-        kernel[self.rows[0]](*(a.reshape(self.rows) for a in factors), self.lanes.data, sums.reshape(self.rows[0]))
-        add_column_sums[blocks(count)](sums, out)
+        kernel[self.rows[0]](*(a.reshape(self.rows) for a in pair), self.lanes.data, sums.reshape(self.rows[0]))
+        add_column_sums[blocks(count)](sums, sums, out)
 
     def spread(self, kernel: Kernel, x: Any, y: Any, *smaller: Blob) -> None:
         """Run a kernel on the large arrays, which have one shape, and the small ones."""
