@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from ..errors import ConfigError
@@ -149,7 +149,7 @@ def net_message(document: Mapping[str, Any], where: Callable[[int, str], str], s
         if key in document:
             set_field(net, key, document[key], "the net")
     for index, layer in enumerate(document["layers"]):
-        fill_layer(net.layer.add(), layer, lambda key, index=index: where(index, key), strict)  # type: ignore[misc]
+        fill_layer(net.layer.add(), layer, partial(where, index), strict)
     return net
 
 
