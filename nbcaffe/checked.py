@@ -85,7 +85,7 @@ class Checked(Rewrite):
         signed: list[ast.expr] = [
             p if isinstance(p, ast.Call) else ast.Call(ast.Name("unsigned", ast.Load()), [p], []) for p in parts
         ]
-        at, whole = ast.Tuple(signed, ast.Load()), ast.Name(node.value.id, ast.Load())  # type: ignore[attr-defined]
+        at, whole = ast.Tuple(signed, ast.Load()), ast.Name(name, ast.Load())
         if name not in self.dims:
             node.slice = self.say("inside_", whole, at, site, at=node)
             return node
@@ -149,8 +149,8 @@ class Checked(Rewrite):
         )
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        named = isinstance(node.func, ast.Name) and node.func.id not in self.locals
-        callee = self.source.scope.get(node.func.id) if named else None  # type: ignore[attr-defined]
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        callee = None if name in self.locals else self.source.scope.get(name)
         visited = super().visit_Call(node)
         if isinstance(callee, Device) and not callee.exact and isinstance(visited, ast.Call):
             visited.args.append(ast.copy_location(ast.Name("watch_", ast.Load()), node))
@@ -188,7 +188,7 @@ def checked_module(
 ) -> tuple[ModuleType, list[Site]]:
     """The module whose ``serial`` runs a body under watch, and what its numbers of sites mean."""
     module = CheckedModule(dtype, dims, compiled)
-    name, args = module.add(source, set(dims)), own_names(source, ndim)
+    name, args = module.body(source, set(dims)), own_names(source, ndim)
     indices, sizes = [f"i{d}" for d in range(ndim)], [f"n{d}" for d in range(ndim)]
     out = "\n\n" + '@njit(cache=True, error_model="numpy")\n' * compiled
     out += f"def serial({', '.join([*sizes, *args, 'watch_'])}):\n"
@@ -203,7 +203,7 @@ def checked_module(
     out += f"{inner}{name}({', '.join([*indices, *args, 'watch_'])})\n"
     head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
     head = head.replace("uint64 as", "int64 as") if compiled else f"{head}unsigned = int\n"
-    return module.load(f"{name}_{'checked' if compiled else 'watched'}", head, out), module.sites
+    return module.load(f"{source.tree.name}_{'checked' if compiled else 'watched'}", head, out), module.sites
 
 
 def watched(source: Source, ndim: int, values: tuple) -> "Watched":

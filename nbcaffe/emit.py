@@ -1,6 +1,7 @@
 """Write the module that holds one kernel for one target: its callees, its body, and the loop around it."""
 
 import ast
+import re
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
@@ -49,6 +50,10 @@ real = np.{dtype}
 SIM_HEAD = CUDA_HEAD.replace("from numba import uint32 as unsigned\n", "").replace("\nreal", "unsigned = int\nreal")
 
 
+LAUNCHERS = ("serial", "parallel", "launch")
+OURS = re.compile(r"[ain]\d+|i|j|row|rest|inner|step")  # what launchers call their arguments and counters
+
+
 @dataclass
 class Part:
     """One function of a generated module: its rewritten tree, its decorator, the file its lines belong to."""
@@ -65,7 +70,15 @@ class Module:
         self.dialect, self.dtype, self.decorate = dialect, dtype, decorate
         self.constants: dict[str, str] = {}
         self.parts: list[Part] = []
-        self.taken: dict[str, Any] = {}
+        self.taken: dict[str, Any] = dict.fromkeys(LAUNCHERS)
+
+    def body(self, source: Source, arrays: set[str]) -> str:
+        """Add the body, last of all; return what it is called here."""
+        name = self.add(source, arrays)
+        while name in self.taken or OURS.fullmatch(name):
+            name += "_"
+        self.parts[-1].tree.name = name
+        return name
 
     def add(self, source: Source, arrays: set[str], *, exact: bool = False) -> str:
         exact_types = self.dtype == "float64"
@@ -97,7 +110,7 @@ class Module:
 
     def name(self, name: str, text: str) -> str:
         unique = name
-        while self.constants.get(unique, text) != text:
+        while unique in LAUNCHERS or self.constants.get(unique, text) != text:
             unique += "_"
         self.constants[unique] = text
         return unique
@@ -125,6 +138,7 @@ class Module:
         run(compile(self.text(head, "").split("\n\n\n")[0], str(path), "exec"))
         for part in self.parts:
             run(compile(ast.Module([decorated(part)], []), part.file, "exec"))
+        vars(module)["__body__"] = vars(module)[self.parts[-1].tree.name]
         offset = self.text(head, "").count("\n")
         run(compile("\n" * offset + loop, str(path), "exec"))
         return module
@@ -202,14 +216,15 @@ def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> Modul
         return f'@njit(error_model="numpy", {flags})\n'
 
     module = Module(CPU, dtype, decorate)
-    name = module.add(source, arrays)
+    name = module.body(source, arrays)
     head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
-    return module.load(name, head, cpu_loop(name, ndim, own_names(source, ndim)))
+    return module.load(source.tree.name, head, cpu_loop(name, ndim, own_names(source, ndim)))
 
 
 def cuda_module(source: Source, ndim: int, dtype: str, arrays: set[str], *, team: bool, simulated: bool) -> ModuleType:
     module = Module(CUDA, dtype, lambda exact: "" if simulated else "@cuda.jit(device=True)\n")
-    name = module.add(source, arrays)
+    name = module.body(source, arrays)
     head = (SIM_HEAD if simulated else CUDA_HEAD).format(dtype=dtype)
-    stem, loop = f"{name}_{'sim' if simulated else 'cuda'}", cuda_loop(name, ndim, own_names(source, ndim), team)
+    stem = f"{source.tree.name}_{'sim' if simulated else 'cuda'}"
+    loop = cuda_loop(name, ndim, own_names(source, ndim), team)
     return module.load(stem, head, loop)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nbcaffe import Activation, Choice, Elementwise, Float, KernelError, Learned, Net
+from nbcaffe import Activation, Choice, Elementwise, Float, KernelError, Learned, Net, device
 from nbcaffe.layer import REGISTRY
 from nbcaffe.single import Single
 
@@ -105,3 +105,21 @@ def test_given_and_derived_derivatives_mix():
     np.testing.assert_allclose(dx, dy * z * 0.5, rtol=1e-6)
     np.testing.assert_allclose(dz, dy * x * 0.5, rtol=1e-6)
     np.testing.assert_allclose(single.layer.weights[0].diff, (dy * x * z).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["A1", "I0", "N1", "Serial", "Parallel", "Launch", "F"])
+def test_a_layer_may_be_called_as_the_generated_code_calls_its_own(name):
+    type(name, (Activation,), {"__doc__": "y = 2 x", "__module__": __name__, "f": staticmethod(double), "df": None})
+    for target in ("cpu", "cuda"):
+        single = Single(name, [(3,)], device=target)
+        np.testing.assert_array_equal(single.forward(np.arange(3.0))[0], [0, 2, 4])
+        np.testing.assert_array_equal(single.backward(np.ones(3))[0], [2, 2, 2])
+
+
+@device
+def launch(x):
+    return 2.0 * x
+
+
+def double(x):
+    return launch(x)

@@ -44,7 +44,7 @@ def doubles(kernel: Kernel, call: tuple) -> Iterator[str]:
     """One sentence for each line of the body, or of what it calls, that computes in float64."""
     shape, args = call
     module = kernel.module("cpu", len(shape), "float32", kernel.arrays(len(shape), args))
-    body = getattr(module, kernel.source.tree.name)
+    body = module.__body__
     if not hasattr(body, "overloads"):  # NUMBA_DISABLE_JIT
         return
     kinds = (*(types.int64 for _ in shape), *(numba.typeof(a) for a in args))
