@@ -75,17 +75,11 @@ def given(values: np.ndarray) -> FillerSpec:
     return Given("given", values=np.array(values))
 
 
-def _given(spec: FillerSpec, shape: tuple[int, ...], key: int) -> np.ndarray:
-    assert isinstance(spec, Given)
-    return spec.values
-
-
 FILLERS: dict[str, Callable[[FillerSpec, tuple[int, ...], int], np.ndarray]] = {
     f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear)
 }
-FILLERS["given"] = _given
 
 
 def fill(spec: FillerSpec, shape: tuple[int, ...], key: int) -> np.ndarray:
     """Values for a weight of ``shape``; the same key gives the same values on every target."""
-    return FILLERS[spec.type](spec, shape, key)
+    return spec.values if isinstance(spec, Given) else FILLERS[spec.type](spec, shape, key)
