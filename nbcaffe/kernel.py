@@ -35,7 +35,7 @@ from .rewrite import Device, Source, source_of
 
 SERIAL_BELOW = 16384  # a parallel region costs more than this many cheap outputs
 
-Step = Callable[[], Any]
+Step = partial[Any]
 Bind = Callable[..., tuple]
 _recording: list[Step] | None = None
 _bind: Bind | None = None

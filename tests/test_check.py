@@ -117,6 +117,24 @@ class Steps(Activation):
 """
 
 
+OVERFLOW = """
+from math import exp
+from nbcaffe import Activation
+
+
+class Naive(Activation):
+    \"\"\"Its derivative is inf / inf far below 0.\"\"\"
+
+    def f(x):
+        return x / (1.0 + exp(-x))
+"""
+
+
+def test_a_derivative_that_overflows_where_the_function_does_not_is_found(tmp_path):
+    done = check(tmp_path, OVERFLOW)
+    assert done.returncode == 1 and "large values: 100 times the example's inputs: gradient of bottom 0" in done.stdout
+
+
 def test_without_a_gpu_the_simulator_is_taken_by_itself_and_a_jump_is_explained(tmp_path):
     (tmp_path / "mine.py").write_text(JUMP)
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}

@@ -1,10 +1,10 @@
 """What a check saw: how large the error is, and in a sentence what is wrong and where."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numba.core.errors import NumbaError
@@ -12,6 +12,7 @@ from numba.core.errors import NumbaError
 from ..errors import NbcaffeError
 from ..lessons import complaint
 
+T = TypeVar("T")
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -56,6 +57,14 @@ def relative(have: np.ndarray, want: np.ndarray) -> np.ndarray:
 def at(index: Any) -> str:
     """``[1, 2]``; nothing for a scalar."""
     return f"[{', '.join(str(int(i)) for i in index)}]" if len(index) else ""
+
+
+def attempt(check: Callable[[], T]) -> T | Finding:
+    """What ``check`` finds; an exception, which an author's code may raise of any kind, is a finding too."""
+    try:
+        return check()
+    except Exception as error:
+        return Finding(np.inf, crash(error))
 
 
 def crash(error: Exception) -> str:

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..device import SIMULATED, cuda
 from . import gradient, kernels, shapes, values
 from .case import Case
-from .finding import Finding, crash
+from .finding import Finding, attempt
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     Check("unwanted gradients", values.unwanted, several),
     Check("same bits", values.bits, always),
     Check("NaN", values.nan, differentiable),
+    Check("large values", values.large, differentiable),
     Check("shapes", shapes.shapes, lambda c: bool(c.shapes)),
     Check("float32 only", kernels.no_double, always),
     Check("reference", values.reference, lambda c: hasattr(c.cls, "reference")),
@@ -52,8 +51,5 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(check: Check, case: Case) -> Finding | None:
-    """What one check finds, or None if it is not about this case; an exception is a finding too."""
-    try:
-        return check.run(case) if check.applies(case) else None
-    except Exception as error:
-        return Finding(np.inf, crash(error))
+    """What one check finds, or None if it is not about this case."""
+    return attempt(lambda: check.run(case) if check.applies(case) else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numba
@@ -13,7 +14,7 @@ from ..solver.policies import POLICIES, rate
 from ..solver.rules import UPDATES
 from ..solver.spec import SolverSpec, read_solver
 from ..solver.updates import BoundUpdate
-from .finding import Finding, compare, crash
+from .finding import Finding, attempt, compare
 from .kernels import doubles
 
 NEEDS = {"gamma": 0.5, "power": 1.0, "stepsize": 100, "stepvalue": [300, 600], "max_iter": 1000}
@@ -66,7 +67,7 @@ def bits(kind: str) -> Finding:
 
 def no_double(kind: str) -> Finding:
     launch = Bowl(kind, 8).update._apply[0]
-    faults = [*doubles(UPDATES[kind].kernel, ((4,), launch.args[1:]))]  # type: ignore[attr-defined]
+    faults = [*doubles(UPDATES[kind].kernel, ((4,), launch.args[1:]))]
     return Finding(float(len(faults)), "; ".join(faults))
 
 
@@ -93,17 +94,15 @@ def check_rule(kind: str) -> Iterator[tuple[str, Finding]]:
     for name, check in RULE_CHECKS.items():
         if check is targets and not (SIMULATED or cuda.is_available()):
             continue
-        try:
-            yield name, check(kind)
-        except Exception as error:
-            yield name, Finding(np.inf, crash(error))
+        yield name, attempt(partial(check, kind))
 
 
 def check_policy(name: str) -> Iterator[tuple[str, Finding]]:
     """A thousand rates, with usual settings."""
-    try:
-        spec = spec_of(lr_policy=name, **{key: NEEDS[key] for key in POLICIES[name].needs if key in NEEDS})
-        rates = [rate(spec, it) for it in range(1000)]
-        yield "rates", Finding(note=f"{min(rates):.3g} to {max(rates):.3g} for base_lr {spec.base_lr:g}")
-    except Exception as error:
-        yield "rates", Finding(np.inf, crash(error))
+    yield "rates", attempt(lambda: rates(name))
+
+
+def rates(name: str) -> Finding:
+    spec = spec_of(lr_policy=name, **{key: NEEDS[key] for key in POLICIES[name].needs if key in NEEDS})
+    found = [rate(spec, it) for it in range(1000)]
+    return Finding(note=f"{min(found):.3g} to {max(found):.3g} for base_lr {spec.base_lr:g}")

@@ -15,6 +15,7 @@ from .finding import Finding, at, compare
 
 FLOAT32 = 1e-5  # relative: the same sums, some in another order
 NAN_PLACES = 6
+LARGE = (30, 100)  # times the usual inputs; exp overflows above 88
 
 
 def targets(case: Case) -> Finding:
@@ -167,6 +168,23 @@ def nan_backward(case: Case, single: Single, rng: np.random.Generator) -> Findin
             lost = swallowed(diffs)
             if lost:
                 return Finding(np.inf, f"a NaN in the gradient of top {index}{at(place)} does not reach the {lost}")
+    return Finding()
+
+
+def large(case: Case) -> Finding:
+    """Where large inputs give finite tops, the gradients are numbers: no inf / inf in a derivative."""
+    able = range(len(case.shapes)) if case.cls.differentiable is None else case.cls.differentiable
+    for factor in LARGE:
+        single = case.single()
+        values = [v * factor if i in able else v for i, v in enumerate(case.values)]
+        if not all(np.isfinite(top).all() for top in single.forward(*values)):
+            continue
+        single.backward(*case.diffs(single))
+        for name, gradient in gradients(single).items():
+            bad = np.argwhere(np.isnan(gradient))
+            if len(bad):
+                why = "inf / inf or inf - inf in the derivative? nbcaffe.scalars.sigmoid has none"
+                return Finding(np.inf, f"{factor} times the example's inputs: {name}{at(bad[0])} is NaN: {why}")
     return Finding()
 
 
