@@ -53,10 +53,10 @@ def requirements(metadata, extra=None):
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {entry.name for entry in wheel.iterdir()} == {"nbcaffe", f"nbcaffe-{nbcaffe.__version__}.dist-info"}
-    source = {file.relative_to(ROOT) for file in (ROOT / "nbcaffe").rglob("*.py")}
-    packed = {file.relative_to(wheel) for file in (wheel / "nbcaffe").rglob("*.py")}
-    assert packed == source, "a folder without __init__.py is left out of the wheel"
-    assert (wheel / "nbcaffe" / "py.typed").is_file()
+    files = (file for file in (ROOT / "nbcaffe").rglob("*") if file.is_file() and file.parent.name != "__pycache__")
+    source = {file.relative_to(ROOT) for file in files}
+    packed = {file.relative_to(wheel) for file in (wheel / "nbcaffe").rglob("*") if file.is_file()}
+    assert packed == source, "a folder without __init__.py, or an ending that package_data does not name, is left out"
 
 
 def test_the_version_stands_in_one_place(metadata):
