@@ -186,7 +186,8 @@ class Rewrite(ast.NodeTransformer):
             if node.id in self.source.scope:
                 self.used[node.id], self.places[node.id] = self.source.scope[node.id], node
             elif not hasattr(builtins, node.id):
-                self.fail(node, f"name {node.id!r} is not defined where the body stands")
+                known = f"; write `from math import {node.id}`" if hasattr(math, node.id) else ""
+                self.fail(node, f"name {node.id!r} is not defined where the body stands{known}")
         return node
 
     @property
