@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nbcaffe import Activation, Choice, Elementwise, Float, KernelError, Learned, Net, device
+from nbcaffe import Activation, Choice, ConfigError, Elementwise, Float, KernelError, Learned, Net, device
 from nbcaffe.layer import REGISTRY
 from nbcaffe.single import Single
 
@@ -37,6 +37,11 @@ def test_a_layer_that_needs_its_bottom_may_be_written_in_place_as_in_caffe():
         results.append([net.blobs[top].data.copy(), *(w.diff.copy() for ws in net.params.values() for w in ws)])
     for inplace, apart in zip(*results, strict=True):
         np.testing.assert_array_equal(inplace, apart)
+
+
+def test_in_place_on_a_blob_that_the_user_fills_it_is_refused():
+    with pytest.raises(ConfigError, match="layer 'act': PReLU cannot run in place on blob 'x'; give its top a name"):
+        Net("layers: [{name: x, type: Input, shape: [2, 3]}, {name: act, type: PReLU, bottom: x, top: x}]")
 
 
 def test_a_misspelled_parameter_is_named_with_its_line():

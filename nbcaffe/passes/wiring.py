@@ -158,7 +158,9 @@ def faults(layers: Layers, group: Members) -> Iterator[tuple[int, str, str]]:
                 ),
             )
         known = REGISTRY.get(layers[i].type)
-        if known and not (known.inplace or known.shares or known.same_name):
+        # a blob that the user fills keeps its name and its memory
+        filled = any(blob in layers[j].top and not layers[j].bottom for j in group if j < i)
+        if known and not (known.inplace or known.shares or (known.same_name and not filled)):
             yield (
                 i,
                 layers[i].at("top"),
