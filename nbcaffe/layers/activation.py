@@ -107,7 +107,7 @@ class BNLL(Activation):
 
     @staticmethod
     def f(x):
-        return x + math.log(1.0 + math.exp(-x)) if x > 0.0 else math.log(1.0 + math.exp(x))
+        return (x if x > 0.0 else 0.0) + math.log(1.0 + math.exp(-abs(x)))
 
 
 class AbsVal(Activation):
