@@ -17,7 +17,7 @@ every sum, and with it every bit, is the same on each run and for each number of
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -96,11 +96,17 @@ class Kernel:
     """A body, compiled on first use for each target, number of axes, dtype and kinds of argument."""
 
     def __init__(self, body: Callable | Source, *, team: bool = False):
-        self.source = body if isinstance(body, Source) else source_of(body)
-        self.team = team
-        self.__name__, self.__doc__ = self.source.tree.name, getattr(body, "__doc__", None)
+        self.body, self.team = body, team
+        self.__name__ = body.tree.name if isinstance(body, Source) else body.__name__
+        self.__doc__ = getattr(body, "__doc__", None)
         self._modules: dict[tuple, Any] = {}
         self._compiled: dict[tuple, Any] = {}
+        if not getattr(body, "__module__", "").startswith("nbcaffe."):
+            _ = self.source  # an author hears at once what is wrong with a body; ours are read when they run
+
+    @cached_property
+    def source(self) -> Source:
+        return self.body if isinstance(self.body, Source) else source_of(self.body)
 
     def __getitem__(self, shape: int | tuple[int, ...]) -> Callable[..., None]:
         shape = shape if isinstance(shape, tuple) else (shape,)
