@@ -2,7 +2,11 @@
 
 
 class NbcaffeError(Exception):
-    """Base of all errors a user can cause; scripts print it as one message without a traceback."""
+    """Base of all errors a user can cause; scripts and notebooks print it as one message without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(NbcaffeError):
