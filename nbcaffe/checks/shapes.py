@@ -47,7 +47,7 @@ def shapes(case: Case) -> Finding:
         except NbcaffeError:
             refused.append(label)
             continue
-        except Exception as error:
+        except Exception as error:  # an author's code may raise anything
             if label.endswith(("axis", "axes")):  # an author need not think of every number of axes
                 refused.append(f"{label} ({type(error).__name__})")
                 continue

@@ -123,7 +123,7 @@ def unwanted(case: Case) -> Finding:
         single.layer.propagate_down[index], single.bottom[index]._diff = False, None
         try:
             single.layer.backward(single.bottom, single.top)
-        except Exception as error:
+        except Exception as error:  # an author's code may raise anything
             advice = f"ask self.propagate_down[{index}] before you write it"
             return Finding(
                 np.inf, f"without the {name}, as in a net that does not need it, backward fails; {advice} ({error})"

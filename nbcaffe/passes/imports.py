@@ -49,7 +49,7 @@ def _import(path: Path, where: str, problems: Problems) -> str:
     try:
         # not the loader's exec_module: its byte code cannot be told from that of an edit in the same second
         exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
-    except Exception as error:
+    except Exception as error:  # an author's code may raise anything
         del sys.modules[name]
         line = next(
             (

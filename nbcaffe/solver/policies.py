@@ -129,7 +129,7 @@ def rate(s: SolverSpec, it: int) -> float:
         found = float(chosen.rate(s, it)) * min(1.0, (it + 1) / max(s.warmup, 1))
     except NbcaffeError:
         raise
-    except Exception as error:
+    except Exception as error:  # an author's code may raise anything
         raise ConfigError(f"{who}: {type(error).__name__}: {error}") from error
     if not 0.0 <= found < math.inf:
         raise ConfigError(f"{who}: expected a rate of 0 or more, got {found}")
