@@ -40,8 +40,8 @@ class Net:
         What to build.
     phase : {"TRAIN", "TEST"}
         Which layers and behaviours apply.
-    weights : path, optional
-        Trained weights, matched by layer name.
+    weights : path, Net or list, optional
+        Trained weights, matched by layer name: what :meth:`copy_from` takes.
     device : str or Device
         ``cpu``, ``cuda`` or ``sim``; by default what ``set_mode_cpu`` or ``set_mode_gpu`` chose.
     memory : {"keep", "plan"}
@@ -60,7 +60,7 @@ class Net:
         self,
         net: Any,
         phase: str = TRAIN,
-        weights: str | Path | None = None,
+        weights: Any = None,
         *,
         device: str | Device | None = None,
         dtype: Any = np.float32,
@@ -209,9 +209,9 @@ class Net:
                 if old is not None and old.shape == blob.shape:
                     self.device.upload(blob._data, old)
 
-    def copy_from(self, path: str | Path, reinit: Iterable[str] = ()) -> Any:
-        """Load weights by layer name; report what matched, what is missing and what was not used."""
-        return load_weights(path, self.params, self.device, reinit=tuple(reinit))
+    def copy_from(self, source: Any, reinit: Iterable[str] = ()) -> Any:
+        """Copy weights by layer name from files or a Net, but not ``reinit``'s; see :func:`weights.load_weights`."""
+        return load_weights(source, self.params, self.device, reinit)
 
     def save(self, path: str | Path) -> None:
         """Write the weights, as a caffemodel if the name ends in that, else in Caffe's HDF5 layout."""

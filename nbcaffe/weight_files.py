@@ -13,17 +13,31 @@ import numpy as np
 from .caffe.blobs import bare_net, model_bytes, read_model
 from .caffe.fields import net_message
 from .errors import DataError
+from .params import did_you_mean
 
 MODEL = ".caffemodel"  # protobuf; every other ending is HDF5
+MOST_WEIGHTS = 1000  # of one layer
 SMALL, MOST_PACKED = 64 << 20, 1100  # bytes; deflate packs no more than 1032 into one
-Arrays = Mapping[str, Sequence[np.ndarray]]
+Arrays = Mapping[str, Sequence[Any]]
 
 
-def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Every layer's weights in a file, by the layer's name; what the file holds decides how it is read."""
+def split_files(text: str | Path) -> list[Path]:
+    """The files in Caffe's ``a.caffemodel,b.caffemodel``; a file whose name holds a comma is one file."""
+    if isinstance(text, Path) or Path(text).is_file():
+        return [Path(text)]
+    return [Path(name.strip()) for name in text.split(",") if name.strip()]
+
+
+def read_weights(path: str | Path) -> dict[str, list[Any]]:
+    """Every layer's weights in a file, by the layer's name; what the file holds decides how it is read.
+
+    None stands for a weight that another layer owns and that HDF5 files leave out.
+    """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such weight file")
+        beside = [p.name for p in path.parent.glob("*") if p.is_file()] if path.name else []
+        near = did_you_mean(path.name, beside)
+        raise DataError(f"{path}: no such weight file{near if '?' in near else ''}")
     if path.suffix == MODEL and not h5py.is_hdf5(path):
         return read_model(path)
     try:
@@ -40,9 +54,9 @@ def read_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
     except (OSError, KeyError, AttributeError, ValueError, RuntimeError, TypeError) as error:
         raise DataError(f"{path}: not a weight file in Caffe's HDF5 layout, or truncated: {error}") from None
     for layer, arrays in found.items():
-        if sorted(arrays) != list(range(len(arrays))):
-            raise DataError(f"{path}: layer {layer!r}: expected weights 0 to {len(arrays) - 1}, got {sorted(arrays)}")
-    return {layer: [arrays[i] for i in sorted(arrays)] for layer, arrays in found.items()}
+        if not 0 <= min(arrays) <= max(arrays) < MOST_WEIGHTS:
+            raise DataError(f"{path}: layer {layer!r}: expected weights 0, 1, ..., got {sorted(arrays)!s:.100}")
+    return {layer: [arrays.get(i) for i in range(max(arrays) + 1)] for layer, arrays in found.items()}
 
 
 def read_array(dataset: Any, path: str | Path) -> np.ndarray:
@@ -63,13 +77,16 @@ def weights_bytes(path: str | Path, own: Arrays, every: Arrays, net: Any = None)
     Parameters
     ----------
     own
-        Each layer's weights without those it borrows from another: what HDF5 stores.
+        Each layer's weights, with None for those it borrows from another: what HDF5 stores.
     every
         With those: what a caffemodel stores.
     net
         The flat net (a mapping as in YAML), so that a caffemodel holds its layers' types and parameters, too.
     """
     if Path(path).suffix == MODEL:
+        holes = [name for name, arrays in every.items() if any(values is None for values in arrays)]
+        if holes:
+            raise DataError(f"{path}: layer {holes[0]!r} borrows a weight; a caffemodel needs it: save it from the net")
         message = bare_net([n for n in every if every[n]]) if net is None else net_message(net, _anywhere, strict=False)
         return model_bytes(message, every, path)
     memory = io.BytesIO()
@@ -78,7 +95,8 @@ def weights_bytes(path: str | Path, own: Arrays, every: Arrays, net: Any = None)
         for name, arrays in own.items():
             group = layers.require_group(name)
             for index, values in enumerate(arrays):
-                group.create_dataset(str(index), data=values)
+                if values is not None:
+                    group.create_dataset(str(index), data=values)
     return memory.getvalue()
 
 

@@ -89,12 +89,33 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
+def named(pattern: str, names: Iterable[str]) -> set[str]:
+    """The names that a name, or a pattern like ``conv*``, stands for."""
+    return {name for name in names if name == pattern or fnmatchcase(name, pattern)}
+
+
 def freeze(layers: Layers, names: Iterable[str], where: str, problems: Problems) -> Layers:
     """Mark the layers that must not learn; a name may be a pattern like ``conv*``."""
     frozen: set[str] = set()
     for name in names:
-        found = {layer.name for layer in layers if fnmatchcase(layer.name, name)}
+        found = named(name, [layer.name for layer in layers])
         if not found:
             problems.add(where, f"freeze: no layer {name!r}{did_you_mean(name, [layer.name for layer in layers])}")
         frozen |= found
-    return tuple(replace(layer, frozen=layer.name in frozen) for layer in layers)
+    return tuple(_frozen(layer) if layer.name in frozen else layer for layer in layers)
+
+
+def freeze_more(spec: NetSpec, names: Iterable[str], where: str) -> NetSpec:
+    """Freeze layers beside those that the net's own file freezes."""
+    problems, names = Problems(), tuple(names)
+    layers = freeze(spec.layers, names, where, problems)
+    problems.raise_all()
+    return replace(spec, layers=layers, freeze=(*spec.freeze, *names))
+
+
+def _frozen(layer: LayerSpec) -> LayerSpec:
+    """Nothing of a frozen layer changes: BatchNorm takes the moments it has, unless the file says otherwise."""
+    if "use_global_stats" in layer.params and layer.params["use_global_stats"] is None:
+        stored = {"use_global_stats": True}
+        layer = replace(layer, params={**layer.params, **stored}, given={**layer.given, **stored})
+    return replace(layer, frozen=True)

@@ -25,6 +25,7 @@ from ..errors import NbcaffeError, SnapshotError
 from ..live import move_to, position as position
 from ..net import Net
 from ..weight_files import read_weights
+from ..weights import fits
 from .policies import steps_taken
 from .states import FORMATS, STATES, State, read_state, state_content
 
@@ -141,10 +142,10 @@ def find_model(path: Path, learned_net: str) -> Path:
 
 def misfits_of_weights(net: Net, stored: dict[str, list[np.ndarray]]) -> Iterator[str]:
     for name, weights in net.params.items():
-        own = [w.shape for w in weights if w.owner is w]
-        found = [values.shape for values in stored.get(name, [])]
-        if own and own != found[: len(own)]:
-            yield f"layer {name!r}: weights {own} in the net, {found or 'none'} in the snapshot"
+        found = stored.get(name, [])
+        if not fits(name, weights, found):
+            shapes = [[None if w is None else w.shape for w in side] for side in (weights, found)]
+            yield f"layer {name!r}: weights {shapes[0]} in the net, {shapes[1] or 'none'} in the snapshot"
     for name in stored:
         if name not in net.params:
             yield f"layer {name!r} with weights is in the snapshot, but not in the net"
