@@ -161,19 +161,25 @@ def overwritten(plan: Plan) -> dict[str, str]:
 
 
 def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) -> tuple[Any, Any, list, list[Weight]]:
-    """One arena of data and one of diffs, weights with the same multipliers side by side: one update launch a rule."""
+    """One arena of data and one of diffs, weights with the same multipliers side by side: one update launch a rule.
+
+    Those that get no gradient stand last; the diffs that are cleared and measured end before them.
+    """
     own = [w for w in graph.learnable if w._data is None]
-    groups: dict[tuple[float, float], list[Weight]] = defaultdict(list)
+    layers = [node.layer for node in graph.nodes]
+    wanted = {id(w.owner) for a in layers for w, yes in zip(a.weights, a.param_propagate, strict=True) if yes}
+    groups: dict[tuple[bool, float, float], list[Weight]] = defaultdict(list)
     for weight in own:
-        groups[weight.lr_mult, weight.decay_mult].append(weight)
-    order, rules, at = [], [], 0
-    for multipliers, members in groups.items():
+        groups[id(weight) not in wanted, weight.lr_mult, weight.decay_mult].append(weight)
+    order, rules, at, end = [], [], 0, 0
+    for (unmoved, *multipliers), members in sorted(groups.items(), key=lambda group: group[0][0]):
         first = at
         for weight in members:
             weight.offset = at
             at += -(-weight.count // 16) * 16
             order.append(weight)
         rules.append((*multipliers, first, at))
+        end = end if unmoved else at
     data = device.zeros(max(at, 1), dtype)
     diff: Any = device.zeros(max(at, 1), dtype) if gradients else None
     for weight in order:
@@ -186,7 +192,7 @@ def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) 
             if weight.owner is not weight:
                 weight._data = weight.owner._data.reshape(weight.shape)
                 weight._diff = None if weight.owner._diff is None else weight.owner._diff.reshape(weight.shape)
-    return data, diff, rules, order
+    return data, diff if diff is None else diff[: max(end, 1)], rules, order
 
 
 def bind(graph: Graph) -> tuple[Steps, Steps]:

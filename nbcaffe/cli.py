@@ -126,8 +126,18 @@ def _state(parser: argparse.ArgumentParser, phase: str | None) -> None:
     )
 
 
-def _weights(parser: argparse._ActionsContainer, text: str) -> None:
-    parser.add_argument("--weights", action="append", default=[], metavar="FILE", help=text)
+def _weights(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="FILE[,FILE]",
+        help=f"{text}, matched by layer name; of a run folder the newest; may be repeated",
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 # One function a verb.
@@ -138,15 +148,24 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", metavar="FILE", help="net file, instead of the one that the solver names")
     parser.add_argument("--max-iter", type=int, metavar="N", help="stop at this iteration")
     parser.add_argument("--seed", type=int, metavar="N", help="random seed, instead of the solver's random_seed")
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument(
+    parser.add_argument(
         "--resume",
         nargs="?",
         const="latest",
         metavar="SNAPSHOT",
         help="go on from this snapshot or run folder; without a value from the newest run of this solver",
     )
-    _weights(start, "start from the weights in this file; may be repeated")
+    _weights(parser, "start from the weights in this file")
+    parser.add_argument(
+        "--reinit",
+        type=_names,
+        default=[],
+        metavar="LAYER,...",
+        help="layers, or patterns, that take no weights from it",
+    )
+    parser.add_argument(
+        "--freeze", type=_names, default=[], metavar="LAYER,...", help="layers, or patterns, that do not learn"
+    )
     parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where the run folder is made (default: runs)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only log lines")
     _settings(parser)
@@ -157,7 +176,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", help="net or solver file (YAML)")
-    _weights(parser, "snapshot or weights to test; may be repeated")
+    _weights(parser, "snapshot or weights to test")
     parser.add_argument(
         "--iterations", default="all", metavar="N", help="batches to average over, or `all`: each sample once (default)"
     )

@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from .frozen import is_frozen, learning
 from .net import Net
 from .netfile import read_net
 from .passes.expand import expand as flat_text
@@ -55,7 +56,7 @@ def table(net: Net) -> Table:
         weights = "\n".join(by(w.shape) for w in node.layer.weights)
         own = sum(w.count for w in node.layer.weights if w.owner is w)
         size = sum(b.count for b in node.top) * net.dtype.itemsize
-        name = node.spec.name + ("\n(in place)" if node.inplace else "")
+        name = node.spec.name + ("\n(in place)" if node.inplace else "") + ("\n(frozen)" if is_frozen(node) else "")
         engine = getattr(node.layer, "engine", None)
         kind = node.spec.type + (f"\n({engine})" if engine not in (None, "DEFAULT") else "")
         out.add_row(name, kind, tops, weights, number(own), number(node.layer.multiply_adds), number(size))
@@ -84,6 +85,7 @@ def totals(net: Net) -> list[str]:
     work = sum(node.layer.multiply_adds for node in net.graph.nodes)
     lines = [f"parameters       {learned:,}", f"multiply-adds    {work:,} forward"]
     lines += [f"memory           {sum(roles.values()):,} bytes: " + ", ".join(f"{k} {v:,}" for k, v in roles.items())]
+    lines += [learning(net.graph)] if net.param_diff is not None else []
     history = roles["weights"]
     if net.phase == "TRAIN" and history:
         lines.append(f"while training   {sum(roles.values()) + history:,} bytes with the solver's history (SGD)")

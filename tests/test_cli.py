@@ -76,7 +76,6 @@ def test_a_closed_pipe_ends_quietly():
         ([], "required: VERB"),
         (["train"], "required: solver"),
         (["train", "x.yaml", "--max-iter", "many"], "invalid int value: 'many'"),
-        (["train", "x.yaml", "--resume", "a", "--weights", "b"], "not allowed with"),
     ],
 )
 def test_a_wrong_command_line_is_named(argv, complaint, capsys):
@@ -132,3 +131,9 @@ def test_the_simulator_is_refused_once_the_real_target_is_loaded(monkeypatch):
     monkeypatch.setattr(numba.config, "ENABLE_CUDASIM", 0)
     with pytest.raises(DeviceError, match="new process"):
         cli._choose_device(cli._parser().parse_args(["show", "x.yaml"]).__class__(device="sim"))
+
+
+@pytest.mark.parametrize("other", [["--weights", "b"], ["--reinit", "ip2"]])
+def test_a_run_goes_on_from_a_snapshot_or_starts_from_weights_but_not_both(other, capsys):
+    assert cli.main(["train", "x.yaml", "--resume", "a", *other]) == 2
+    assert "a snapshot to resume training or weights to finetune, but not both" in capsys.readouterr().err

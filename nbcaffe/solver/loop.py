@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from .. import mode
 from ..errors import ConfigError, DataError, LabelError, NbcaffeError, NumericError
 from ..net import TEST, TRAIN, Net
+from ..netfile import read_net
+from ..passes.sharing import freeze_more
 from . import policies, snapshot
 from .scoring import outputs, plain, score
 from .signals import Signals
@@ -59,7 +61,10 @@ class Solver:
         common: dict[str, Any] = {"device": device, "memory": memory, "seed": self.seed, "overrides": of_nets}
         state = spec.train_state[0] if spec.train_state else NetState()
         stages = (*state.stage, *stages)
-        self.net = Net(spec.train_source, state.phase or TRAIN, level=level or state.level, stages=stages, **common)
+        source = spec.train_source
+        if spec.freeze:
+            source = freeze_more(read_net(source, overrides=of_nets), spec.freeze, spec.where("freeze"))
+        self.net = Net(source, state.phase or TRAIN, level=level or state.level, stages=stages, **common)
         self.test_nets = [
             Net(source, state.phase or TEST, level=state.level, stages=state.stage, share=self.net, **common)
             for source, state in spec.test_sources
@@ -73,8 +78,7 @@ class Solver:
         self.last_snapshot: Path | None = None
         self._snapshot_iter: int | None = None
         self._observers: dict[str, list[Callable]] = {event: [] for event in EVENTS}
-        for path in spec.weights:
-            self.net.copy_from(spec.folder / path)
+        self.started_from = self.net.copy_from(spec.weight_files, spec.reinit) if spec.weights else None
 
     # pycaffe's names
 

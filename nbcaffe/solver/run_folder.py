@@ -10,13 +10,16 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import SnapshotError
+from ..weight_files import split_files
 from .loop import Solver
-from .snapshot import newest, versions
+from .snapshot import find_model, newest, versions
+from .states import STATES, read_state
 
 STAMP = r"(\d{8}-\d{6})(?:-(\d+))?"
 
@@ -107,6 +110,16 @@ def find_snapshot(what: str, root: str | Path, name: str) -> Path:
         if found is not None:
             return found
     raise SnapshotError(f"{root}: no run of {name!r} with a snapshot to resume; start without --resume")
+
+
+def weight_files(texts: Iterable[str]) -> list[Path]:
+    """What ``--weights`` means: files, several joined by commas; of a run folder or solver state its weights."""
+    files = []
+    for path in (path for text in texts for path in split_files(text)):
+        state = find_snapshot(str(path), "", "") if path.is_dir() else path
+        is_state = state.is_file() and str(state).endswith(STATES)
+        files.append(find_model(state, read_state(state).learned_net) if is_state else state)
+    return files
 
 
 def jsonable(value: Any) -> Any:

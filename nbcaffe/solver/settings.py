@@ -119,5 +119,9 @@ SETTINGS = declare(
     debug_info=Bool(False, doc="accepted for Caffe's files; has no effect yet"),
     layer_wise_reduce=Bool(True, doc="accepted for Caffe's files; has no effect on one device"),
     **{"import": Strs((), doc="Python files that define updates or policies; paths count from this file's folder")},
-    weights=Strs((), doc="files to take initial weights from"),
+    weights=Strs(
+        (), doc="files to take initial weights from, by layer name; where two have a layer, the later"
+    ),
+    reinit=Strs((), doc="layers, or patterns like fc*, that take no weights from them (ours, not Caffe's)"),
+    freeze=Strs((), doc="layers that do not learn, beside those that the net freezes (ours, not Caffe's)"),
 )

@@ -12,6 +12,7 @@ from ..caffe.schema import need
 from ..errors import ConfigError, NbcaffeError
 from ..params import Param, ParamError, bind, did_you_mean
 from ..passes.imports import import_layers
+from ..weight_files import split_files
 from ..yamlfile import Located, Problems, dump, located, parse
 from .policies import POLICIES, rate
 from .rules import UPDATES
@@ -48,6 +49,16 @@ class SolverSpec:
             return "solver"
         stem = self.path.stem
         return self.path.absolute().parent.name if stem == "solver" and self.path.absolute().parent.name else stem
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """Where ``weights`` lie: counted from the solver file's folder, else from the working directory."""
+        files = [file for text in self.values["weights"] for file in split_files(text)]
+        return [file if file.exists() and not (self.folder / file).exists() else self.folder / file for file in files]
+
+    def where(self, key: str) -> str:
+        """``file:line`` of a setting, or what else it was given by."""
+        return self.given.where(key) if isinstance(self.given, Located) else str(self.path or "the solver")
 
     @property
     def text(self) -> str:
@@ -106,7 +117,7 @@ def read_solver(source: Any, overrides: Iterable[str] = (), net: str | None = No
         if key not in wrong:
             problems.add(given.where(key), message)
     problems.raise_all()
-    spec = SolverSpec({**values, "import": imports}, dict(given), path)
+    spec = SolverSpec({**values, "import": imports}, given, path)
     try:
         rate(spec, 0)  # a policy that fails says so now
     except ConfigError as error:
@@ -197,6 +208,8 @@ def misfits(
     if len(trains) != 1:
         got = " and ".join(trains) or "none"
         yield (trains or ["net"])[-1], f"expected one net to train (net: FILE is the usual way), got {got}"
+    if values["reinit"] and not values["weights"]:
+        yield "reinit", "reinit: there are no weights to leave out; give weights, too"
     yield from test_misfits(values, given, trains)
 
 

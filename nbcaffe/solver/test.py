@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,12 +10,11 @@ from rich.console import Console
 from ..caffe.document import load_either
 from ..errors import ConfigError
 from ..net import Net
-from . import snapshot
 from .loop import split_overrides
 from .recipe_data import fetch_missing
+from .run_folder import weight_files
 from .scoring import Batches, score
 from .spec import INLINE, NetState, read_solver
-from .states import STATES, read_state
 from .train import facts_of
 
 
@@ -26,16 +24,17 @@ def run(args: Namespace) -> int:
     batches = count(args.iterations)
     if not args.weights:
         console.print("no --weights: these are the scores of untrained weights")
+    files = weight_files(args.weights)
     nets = sources(args)
     fetch_missing(source for source, _, _ in nets)
     for index, (source, state, overrides) in enumerate(nets):
         stages = (*state.stage, *args.stage)
         phase, level = state.phase or args.phase, args.level or state.level
         net = Net(source, phase, device=args.device, memory="plan", level=level, stages=stages, overrides=overrides)
-        for path in args.weights:
-            report = net.copy_from(model_of(path))
-            if report.missing:
-                console.print(f"{path}: {report}", markup=False)
+        if files:
+            report = net.copy_from(files)
+            for line in report.lines if report.missing else ():
+                console.print(line, markup=False)
         which = f"test net {index}: " if len(nets) > 1 else ""
         console.print(which + facts_of(score(net, batches)), markup=False)
     return 0
@@ -58,10 +57,3 @@ def sources(args: Namespace) -> list[tuple[Any, NetState, list[str]]]:
     own, of_nets = split_overrides(args.set)
     spec = read_solver(args.net, own)
     return [(*one, of_nets) for one in spec.test_sources] or [(spec.train_source, NetState(), of_nets)]
-
-
-def model_of(path: str) -> Path:
-    """The weights that a solver state belongs to; other files as they are."""
-    if not path.endswith(STATES):
-        return Path(path)
-    return snapshot.find_model(Path(path), read_state(path).learned_net)

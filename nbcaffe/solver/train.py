@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -15,10 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import ConfigError, NbcaffeError
+from ..frozen import is_frozen, learning
 from ..kernel import on_compile
 from .loop import Solver, split_overrides
 from .recipe_data import fetch_missing
-from .run_folder import RunFolder, find_snapshot
+from .run_folder import RunFolder, find_snapshot, weight_files
 from .spec import SolverSpec, read_solver
 from .states import model_name
 
@@ -39,8 +41,10 @@ def run(args: Namespace) -> int:
         solver = Solver(spec, device=args.device, overrides=of_nets, level=args.level, stages=args.stage, memory="plan")
     if resume is not None:
         solver.restore(resume)
-    notes = [f"{path}: {solver.net.copy_from(path)}" for path in args.weights]
+    report = solver.started_from
+    notes = [f"weights of {', '.join(map(str, spec.weight_files))}", *report.lines] if report else []
     notes += [f"resumed from {resume}"] if resume else []
+    notes += [learning(solver.net.graph)] * any(map(is_frozen, solver.net.graph.nodes))
     folder = RunFolder(args.runs, spec.name)
     solver.prefix = str(folder.snapshots / Path(spec.snapshot_prefix or spec.name).name)
     folder.write_start(solver, args.device, str(resume) if resume else None)
@@ -60,7 +64,15 @@ def run(args: Namespace) -> int:
 
 def read_spec(args: Namespace) -> SolverSpec:
     """The solver file with what the command line changes in it."""
+    if args.resume and (args.weights or args.reinit):
+        raise ConfigError(
+            "--resume, --weights: give a snapshot to resume training or weights to finetune, but not both"
+        )
     overrides = split_overrides(args.set)[0]
+    overrides += ["weights=[]", "reinit=[]"] * bool(args.resume)
+    files = [str(file.absolute()) for file in weight_files(args.weights)]
+    for key, names in (("weights", files), ("reinit", args.reinit), ("freeze", args.freeze)):
+        overrides += [f"{key}={json.dumps(names)}"] * bool(names)
     overrides += [f"max_iter={args.max_iter}"] * (args.max_iter is not None)
     overrides += [f"random_seed={args.seed}"] * (args.seed is not None)
     return read_solver(args.solver, overrides, net=args.net)

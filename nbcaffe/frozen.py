@@ -1,0 +1,19 @@
+"""Which layers of a bound net learn, and how far down its backward pass goes."""
+
+from .graph import Graph, Node
+
+
+def is_frozen(node: Node) -> bool:
+    """Whether the layer has weights that could learn, and none that does."""
+    weights = node.layer.weights
+    able = node.spec.frozen or any(weight.learned for weight in weights)
+    return bool(weights) and able and not any(weight.lr_mult for weight in weights)
+
+
+def learning(graph: Graph) -> str:
+    """A line like ``learning: ip1, ip2; frozen: conv1, conv2; the backward pass ends at ip1``."""
+    learns = [node.layer.name for node in graph.nodes if any(weight.lr_mult for weight in node.layer.weights)]
+    frozen = [node.layer.name for node in graph.nodes if is_frozen(node)]
+    lowest = next((n.layer.name for n in graph.nodes if n.backward and n.spec.type != "Split"), "")
+    parts = (("learning: ", ", ".join(learns)), ("frozen: ", ", ".join(frozen)), ("the backward pass ends at ", lowest))
+    return "; ".join(start + rest for start, rest in parts if rest)
