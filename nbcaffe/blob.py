@@ -3,6 +3,7 @@
 from math import prod
 from typing import Any
 
+from .device import device_of
 from .errors import NbcaffeError, ShapeError
 from .params import FillerSpec
 
@@ -21,11 +22,18 @@ class Blob:
 
     @property
     def data(self) -> Any:
+        self._data = self._fitting(self._data)
         return self._usable(self._data, "data")
 
     @property
     def diff(self) -> Any:
+        self._diff = self._fitting(self._diff)
         return self._usable(self._diff, "diff")
+
+    def _fitting(self, array: Any) -> Any:
+        """Between a blob's ``reshape`` and its net's: zeros of the new shape, which the net then takes over."""
+        pending = array is not None and array.shape != self.shape
+        return device_of(array).zeros(self.shape, array.dtype) if pending else array
 
     def _usable(self, array: Any, what: str) -> Any:
         if self.overwritten_by:
@@ -59,7 +67,7 @@ class Blob:
         return self.shape[axis] if axis < len(self.shape) else 1
 
     def reshape(self, *shape: int) -> None:
-        """Ask for another shape; it takes effect at the net's next ``reshape()`` or ``forward()``."""
+        """Ask for another shape: ``data`` has it at once, the rest of the net at its ``reshape()`` or ``forward()``."""
         self.shape = checked(shape, self.name)
 
     def __repr__(self) -> str:

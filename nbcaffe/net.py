@@ -163,10 +163,10 @@ class Net:
         self, blobs: Iterable[str] = (), start: str | None = None, end: str | None = None, **inputs: Any
     ) -> dict[str, np.ndarray]:
         """Run forward, from layer ``start`` to layer ``end``; return the outputs and the ``blobs`` asked for."""
-        for name, value in inputs.items():
-            self._feed(self._blob(name), value, "data")
         if {name: blob.shape for name, blob in self.graph.blobs.items()} != self._shapes:
             self.reshape()
+        for name, value in inputs.items():
+            self._feed(self._blob(name), value, "data")
         first, last = self._layer_index(start, 0), self._layer_index(end, len(self.graph.nodes) - 1)
         if first == 0:
             self.tick()

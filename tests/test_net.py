@@ -307,6 +307,20 @@ def test_another_batch_size_gives_the_same_numbers_for_the_same_samples(memory):
     assert again["loss"].shape == ()
 
 
+def test_a_reshaped_input_is_filled_before_the_pass_that_takes_over_its_shape():
+    net = fed(BRANCHES, phase="TEST")
+    x, label = np.concatenate([net.blobs["x"].data] * 2), np.concatenate([net.blobs["label"].data] * 2)
+    two = net.forward(["scores"])
+    for name, values in (("x", x), ("label", label)):
+        net.blobs[name].reshape(*values.shape)
+        net.blobs[name].data[...] = values  # pycaffe's way, without net.reshape()
+    four = net.forward(["scores"])
+    np.testing.assert_allclose(four["scores"], np.concatenate([two["scores"]] * 2), rtol=1e-6, atol=1e-6)
+    for name, values in (("x", x[:2]), ("label", label[:2])):
+        net.blobs[name].reshape(*values.shape)
+    np.testing.assert_allclose(net.forward(["scores"], x=x[:2], label=label[:2])["scores"], two["scores"], rtol=1e-6)
+
+
 def test_values_of_another_shape_than_the_blobs_are_refused():
     with pytest.raises(ShapeError, match=r"blob 'x': expected shape \(6, 5\), got \(3, 5\)"):
         Net(TWO_LOSSES).forward(x=np.ones((3, 5)))
