@@ -185,6 +185,20 @@ def _test(parser: argparse.ArgumentParser) -> None:
     _device(parser)
 
 
+def _features(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", help="net or solver file (YAML)")
+    _weights(parser, "snapshot or weights of the net")
+    parser.add_argument("--blobs", type=_names, required=True, metavar="BLOB,...", help="what to write; label, too")
+    parser.add_argument(
+        "--to", required=True, metavar="FILE", help="HDF5 file: a dataset for each blob, a row a sample"
+    )
+    parser.add_argument("--iterations", default="all", metavar="N", help="batches; `all` (default): each sample once")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    _settings(parser)
+    _state(parser, "TEST")
+    _device(parser)
+
+
 def _time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", help="net or solver file (YAML)")
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to time (default: 50)")
@@ -251,6 +265,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "train": ("train a net by a solver file, or go on from a snapshot", _train, "solver.train:run"),
     "test": ("score weights on a test net", _test, "solver.test:run"),
+    "features": ("write what a net computes for each sample into an HDF5 file", _features, "features:run"),
     "time": ("time each layer of a net, forward and backward", _time, "timing:run"),
     "new-layer": ("write a layer of your own, which works at once", _new_layer, "scaffold:run"),
     "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -13,23 +15,27 @@ Batches = int | Literal["all"]
 Scores = dict[str, Any]
 
 
-def score(net: Net, batches: Batches, total: bool = False) -> Scores:
+def score(net: Net, number: Batches, total: bool = False) -> Scores:
     """Average of each output: a number, or a list where the output has several; ``total`` adds the weighted loss."""
-    if batches == "all":
-        return exact(net, total)
     sums = Sums(net, total)
-    for _ in range(batches):
-        sums.add(1)
+    for weight in batches(net, number):
+        sums.add(weight)
     return sums.average()
 
 
-def exact(net: Net, total: bool) -> Scores:
-    """Each sample once; the last batch is as small as what is left, and counts for that much."""
+def batches(net: Net, number: Batches, last: int | None = None) -> Iterator[int]:
+    """Run forward up to layer ``last`` batch by batch, and say what each batch counts."""
+    for weight in exact(net) if number == "all" else repeat(1, number):
+        net.tick()
+        net.run_forward(0, last)
+        yield weight
+
+
+def exact(net: Net) -> Iterator[int]:
+    """What each batch counts, where each sample is read once: the last one is as small as what is left."""
     size, batch = set_size(net)
-    sums = Sums(net, total)
     net.rewind()
-    for _ in range(size // batch):
-        sums.add(batch)
+    yield from repeat(batch, size // batch)
     rest = size % batch
     if rest:
         cursors = {name: source.cursor for name, source in net.sources.items()}
@@ -37,11 +43,10 @@ def exact(net: Net, total: bool) -> Scores:
             net.set_batch(rest)
             for name, cursor in cursors.items():
                 net.sources[name].cursor = cursor
-            sums.add(rest)
+            yield rest
         finally:
             net.set_batch(batch)
     net.rewind()
-    return sums.average()
 
 
 def set_size(net: Net) -> tuple[int, int]:
@@ -65,9 +70,7 @@ class Sums:
         self.weight = 0
 
     def add(self, weight: int) -> None:
-        """Run forward and count what comes out ``weight`` times."""
-        self.net.tick()
-        self.net.run_forward()
+        """Count the outputs of the last pass ``weight`` times."""
         found = outputs(self.net)
         if self.total:
             found["total_loss"] = np.float64(self.net.loss())
