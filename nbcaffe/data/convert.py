@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..errors import DataError
 
+Datasets = Mapping[str, np.ndarray]  # of one file, by name
 Part = tuple[np.ndarray, np.ndarray]  # samples and labels
 Split = tuple[Part, Part]  # train and test
 CHUNK_BYTES = 64 << 10
@@ -62,14 +63,15 @@ def letters(files: Mapping[str, bytes]) -> Split:
     return (data[:16000], label[:16000]), (data[16000:], label[16000:])
 
 
-def write(folder: Path, names: Sequence[str], split: Split, attributes: Mapping[str, str]) -> None:
-    """Write both files, or neither."""
+def write(folder: Path, names: Sequence[str], parts: Sequence[Part | Datasets], attributes: Mapping[str, str]) -> None:
+    """Write all files, or none; a part that is a pair becomes the datasets ``data`` and ``label``."""
     with _together(folder, names) as work:
-        for name, (data, label) in zip(names, split, strict=True):
+        for name, part in zip(names, parts, strict=True):
             with h5py.File(work / name, "w") as file:
                 file.attrs.update(attributes)
-                _dataset(file, "data", data)
-                _dataset(file, "label", label)
+                datasets = part if isinstance(part, Mapping) else dict(zip(("data", "label"), part, strict=True))
+                for key, values in datasets.items():
+                    _dataset(file, key, values)
 
 
 def keep(folder: Path, files: Mapping[str, bytes]) -> None:

