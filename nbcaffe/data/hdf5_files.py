@@ -72,8 +72,8 @@ def find_files(source: Source, folder: str | Path | None = None) -> list[Path]:
     if not isinstance(source, str | Path):
         if not source:
             raise DataError("source: an empty list of files; expected at least one HDF5 file")
-        return [_locate(item, folder) for item in source]
-    path = _locate(source, folder)
+        return [locate(item, folder) for item in source]
+    path = locate(source, folder)
     if path.suffix in SUFFIXES or h5py.is_hdf5(path):
         return [path]
     try:
@@ -83,10 +83,11 @@ def find_files(source: Source, folder: str | Path | None = None) -> list[Path]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise DataError(f"{path}: an empty list; expected one HDF5 file a line")
-    return [_locate(name, path.parent, listed_in=path) for name in names]
+    return [locate(name, path.parent, listed_in=path) for name in names]
 
 
-def _locate(name: str | Path, folder: str | Path | None, listed_in: Path | None = None) -> Path:
+def locate(name: str | Path, folder: str | Path | None, listed_in: Path | None = None) -> Path:
+    """A file that exists: from ``folder``, else from the working directory."""
     here = Path(name)
     near = Path(folder or ".") / here
     for path in (near, here):

@@ -1,6 +1,6 @@
 """Layers without bottoms: where a net's numbers come from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,19 @@ class Source(Layer, abstract=True):
         for blob, array in zip(top, arrays, strict=True):
             if array is not blob.data:
                 device_of(blob.data).upload(blob.data, array)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where relative paths start: the folder of the net file."""
+        return Path(self.where.rpartition(":")[0]).parent if self.where else None
+
+    def load(self, make: Callable[..., Any], *facts: Any, **more: Any) -> None:
+        """Make the source object of what the user gave; the next time it is there."""
+        if isinstance(self.source, str | tuple):
+            try:
+                self.source = make(*facts, **more)
+            except DataError as error:
+                raise self.named(error) from error
 
     def named(self, error: DataError) -> DataError:
         """The same complaint, with the place in the net file that asked for the data."""
@@ -133,14 +146,9 @@ class HDF5Data(Source):
     examples = ()
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
-        if not isinstance(self.source, HDF5Source):
-            folder = Path(self.where.rpartition(":")[0]).parent if self.where else None
-            names = self.top_names or ("data", "label")[: self.num_tops]
-            given = (self.source, self.batch_size, names, self.shuffle, self.key)
-            try:
-                self.source = HDF5Source(*given, scale=self.scale, folder=folder)
-            except DataError as error:
-                raise self.named(error) from error
+        names = self.top_names or ("data", "label")[: self.num_tops]
+        given = (self.source, self.batch_size, names, self.shuffle, self.key)
+        self.load(HDF5Source, *given, scale=self.scale, folder=self.folder)
         return [(self.batch_size, *shape[1:]) for shape in self.source.shapes]
 
 

@@ -35,11 +35,7 @@ class Pictures(Source, abstract=True):
     examples = ()
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
-        if isinstance(self.source, str):
-            try:
-                self.source = self.open()
-            except DataError as error:
-                raise self.named(error) from error
+        self.load(self.open)
         return list(self.source.shapes[: self.num_tops])
 
     def open(self) -> PictureSource | WindowSource:

@@ -20,6 +20,7 @@ from .scoring import outputs, plain, score
 from .signals import Signals
 from .spec import NetState, SolverSpec, read_solver
 from .updates import BoundUpdate
+from .vocabularies import refuse_different
 
 EVENTS = ("on_start", "on_gradients_ready", "on_iteration", "on_metrics", "on_snapshot")
 log = logging.getLogger("nbcaffe.solver")
@@ -69,6 +70,8 @@ class Solver:
             Net(source, state.phase or TEST, level=state.level, stages=state.stage, share=self.net, **common)
             for source, state in spec.test_sources
         ]
+        for net in self.test_nets:
+            refuse_different(self.net, net)
         if self.net.param_diff is None or not self.net.rules:
             raise ConfigError(f"net {self.net.name!r}: nothing to train: no loss, or no weight whose lr_mult is not 0")
         self.update = BoundUpdate(spec, self.net.device, self.net.param_data, self.net.param_diff, self.net.rules)

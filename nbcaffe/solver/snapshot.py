@@ -28,6 +28,7 @@ from ..weight_files import read_weights
 from ..weights import fits
 from .policies import steps_taken
 from .states import FORMATS, STATES, State, read_state, state_content
+from .vocabularies import misfits_of_vocabularies, vocabularies
 
 if TYPE_CHECKING:
     from .loop import Solver
@@ -77,6 +78,7 @@ def state_of(solver: Solver, model: Path, place: dict[str, Any]) -> State:
         "update": kept_by(solver),
         "train": place,
         "test": [position(net) for net in solver.test_nets],
+        "vocabularies": {top: known.notes for top, known in vocabularies(solver.net).items()},
         "losses": list(solver.losses),
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "net": solver.net.text,
@@ -113,6 +115,7 @@ def restore(solver: Solver, path: str | Path) -> None:
     weights = read_weights(model)
     before = position(solver.net)
     reasons = [*misfits_of_weights(solver.net, weights), *misfits_of_history(solver, stored, notes.get("update"))]
+    reasons += misfits_of_vocabularies(vocabularies(solver.net), notes.get("vocabularies") or {})
     reasons += misfits_of_position(solver.net, notes.get("train"))
     if reasons:
         move_to(solver.net, before)
