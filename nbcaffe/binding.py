@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -113,7 +114,7 @@ class Plan:
                 name = f"buffer{index}.{number}"
                 until = backward if node.backward else len(self.graph.nodes) - 1  # guards look when forward has ended
                 passes = [(index, index), (backward, backward)] if node.backward else [(index, index)]
-                kept = (0, self.end) if self.keep else (index, until)  # for a second backward pass
+                kept = (0, self.end) if self.keep or buffer.carried else (index, until)  # for a second backward pass
                 spans = [kept] if buffer.keep else passes
                 out.append(Request(name, prod(buffer.shape) * np.dtype(buffer.dtype).itemsize, spans))
                 owners[name] = buffer
@@ -196,21 +197,24 @@ def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) 
 
 
 def bind(graph: Graph) -> tuple[Steps, Steps]:
-    """Record what every layer launches, forward in order and backward in reverse."""
+    """Record what every layer launches, forward in order and backward in reverse, between the callbacks."""
     forward, backward = Steps(), Steps()
     for index, node in enumerate(graph.nodes):
-        record(forward, index, node.layer.forward, node)
+        record(forward, index, node.layer.forward, node, graph.callbacks, "forward")
+    called = any(when.endswith("backward") for when in graph.callbacks)
     for index, node in reversed(list(enumerate(graph.nodes))):
-        if node.backward:
-            record(backward, index, node.layer.backward, node)
+        if node.backward or called:
+            record(backward, index, node.layer.backward if node.backward else None, node, graph.callbacks, "backward")
     return forward, backward
 
 
-def record(into: Steps, index: int, run: Any, node: Node) -> None:
+def record(into: Steps, index: int, run: Any, node: Node, callbacks: dict[str, list], way: str) -> None:
     with recording() as steps:
-        run(node.bottom, node.top)
+        if run is not None:
+            run(node.bottom, node.top)
+    before, after = callbacks.get(f"before_{way}", ()), callbacks.get(f"after_{way}", ())
     start = len(into.steps)
-    into.steps.extend(steps)
+    into.steps.extend([*(partial(call, index) for call in before), *steps, *(partial(call, index) for call in after)])
     into.ranges[index] = (start, len(into.steps))
 
 

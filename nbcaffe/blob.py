@@ -82,14 +82,15 @@ class Weight(Blob):
         self.filler, self.learned = filler, learned
         self.lr_mult, self.decay_mult = float(learned), float(learned)
         self.offset = 0  # in the arena of its net
+        self.address = ("", 0)  # the name it is kept under, and its number there
         self.owner: Weight = self  # another layer's weight where a param name is shared
 
 
 class Buffer:
-    """Work space of a layer or engine; ``keep`` holds it from the forward to the backward pass."""
+    """Work space of a layer or engine; ``keep`` holds it from the forward to the backward pass, ``carried`` beyond."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: str, keep: bool):
-        self.shape, self.dtype, self.keep = shape, dtype, keep
+    def __init__(self, shape: tuple[int, ...], dtype: str, keep: bool, carried: bool = False):
+        self.shape, self.dtype, self.keep, self.carried = shape, dtype, keep, carried
         self.data: Any = None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import rng
-from .blob import Blob, Weight
+from .blob import Blob, Buffer, Weight
 from .errors import ShapeError
 from .layer import REGISTRY, Layer
 from .spec import LayerSpec, NetSpec
@@ -33,6 +33,19 @@ class Graph:
     nodes: list[Node]
     blobs: dict[str, Blob]
     owners: dict[str, Weight] = field(default_factory=dict)  # shared param name -> its first weight
+    callbacks: dict[str, list] = field(default_factory=dict)  # before_forward and the like -> what is called then
+    homes: dict[tuple[str, int], Weight] = field(default_factory=dict)  # address -> the weight that is kept there
+    states: dict[str, Buffer] = field(default_factory=dict)  # carried from pass to pass, by name
+
+    @property
+    def params(self) -> dict[str, list[Weight]]:
+        """All weights by the name they are kept under; the copies that unrolling makes of a layer count once."""
+        found: dict[str, list[Weight]] = {}
+        for weight in (weight for node in self.nodes for weight in node.layer.weights):
+            kept = found.setdefault(weight.address[0], [])
+            if weight.address[1] == len(kept):
+                kept.append(weight)
+        return found
 
     @property
     def learnable(self) -> list[Weight]:
@@ -42,20 +55,27 @@ class Graph:
 
 def wire(spec: NetSpec, phase: str, seed: int, inplace: frozenset[str], dtype: np.dtype, target: str) -> Graph:
     """Create the layers, infer every shape, share weights, decide the backward pass."""
-    graph = Graph([], {})
+    graph = build(Graph([], {}), spec, phase, seed, inplace, dtype, target)
+    decide_backward(graph, spec.force_backward)
+    return graph
+
+
+def build(
+    graph: Graph, spec: NetSpec, phase: str, seed: int, inplace: frozenset[str], dtype: np.dtype, target: str
+) -> Graph:
+    """Add layers to a graph: their shapes and weights; weights of a home that it knows are the ones it knows."""
     for one in spec.layers:
         node = add(graph, one, phase, seed, one.name in inplace)
         node.layer.dtype, node.layer.target = dtype, target  # setup chooses engines by them
         shapes(graph, node)
         weights(graph, node)
-    decide_backward(graph, spec.force_backward)
     return graph
 
 
 def add(graph: Graph, spec: LayerSpec, phase: str, seed: int, inplace: bool) -> Node:
     cls = REGISTRY[spec.type]
     layer = cls(spec.name, spec.phase or phase, spec.where, **spec.params)
-    layer.key = rng.key(seed, spec.name)
+    layer.seed, layer.key, layer.states, layer.block = seed, rng.key(seed, spec.name), graph.states, spec.block
     layer.num_tops, layer.top_names = len(spec.top), spec.top
     layer.overwriting = inplace or bool(set(spec.top[:1]) & set(spec.bottom))
     node = Node(spec, layer, [graph.blobs[b] for b in spec.bottom], inplace=inplace)
@@ -92,6 +112,14 @@ def weights(graph: Graph, node: Node) -> None:
     if len(spec.param) > len(layer.weights):
         layer.fail(f"{len(spec.param)} param entries for {len(layer.weights)} weights")
     for index, weight in enumerate(layer.weights):
+        inside = bool(weight.address[0])  # of a layer in a block, which has a home and rules of its own
+        if not inside:
+            weight.address = (spec.home or layer.name, index)
+        known = graph.homes.setdefault(weight.address, weight)
+        if known is not weight:  # another copy of this layer
+            share(layer, weight, known, f"weight {index} of {spec.home!r}")
+        if known is not weight or inside:
+            continue
         param = spec.param_spec(index)
         if weight.learned:
             weight.lr_mult, weight.decay_mult = param.lr_mult, param.decay_mult
@@ -99,22 +127,32 @@ def weights(graph: Graph, node: Node) -> None:
             layer.fail(f"weight {index} is no learned one, the layer computes it; leave out lr_mult, or give 0")
         if not param.name:
             continue
-        owner = weight.owner = graph.owners.setdefault(param.name, weight)
-        if param.share_mode == "PERMISSIVE" and owner.count != weight.count:
-            layer.fail(f"shared param {param.name!r} has {owner.count} values in {owner.name!r}, here {weight.count}")
-        if param.share_mode != "PERMISSIVE" and owner.shape != weight.shape:
-            layer.fail(f"shared param {param.name!r} has shape {owner.shape} in {owner.name!r}, here {weight.shape}")
-        weight.lr_mult, weight.decay_mult = owner.lr_mult, owner.decay_mult
+        owner = graph.owners.setdefault(param.name, weight)
+        share(layer, weight, owner, f"shared param {param.name!r}", param.share_mode == "PERMISSIVE")
 
 
-def decide_backward(graph: Graph, force: bool) -> None:
-    """Caffe's rule: a gradient flows where something below learns and something above is a loss."""
+def share(layer: Layer, weight: Weight, owner: Weight, what: str, permissive: bool = False) -> None:
+    """Make a weight another one, which has its shape; or, PERMISSIVE, its number of values."""
+    if permissive and owner.count != weight.count:
+        layer.fail(f"{what} has {owner.count} values in {owner.name!r}, here {weight.count}")
+    if not permissive and owner.shape != weight.shape:
+        layer.fail(f"{what} has shape {owner.shape} in {owner.name!r}, here {weight.shape}")
+    weight.owner = owner.owner
+    weight.lr_mult, weight.decay_mult = owner.lr_mult, owner.decay_mult
+
+
+def decide_backward(graph: Graph, force: bool, given: Iterable[Blob] = ()) -> None:
+    """Caffe's rule: a gradient flows where something below learns and something above is a loss.
+
+    ``given`` are blobs of layers without bottoms whose gradient is wanted all the same.
+    """
+    asked = {id(blob) for blob in given}
     needs: dict[int, bool] = {}
     for node in graph.nodes:
         node.bottom_need = [needs.get(id(b), False) for b in node.bottom]
         for index, wanted in enumerate(node.spec.propagate_down):
             node.bottom_need[index] = wanted
-        node.layer.param_propagate = [w.learned and (w.lr_mult != 0.0 or force) for w in node.layer.weights]
+        node.layer.param_propagate = [w.learned and (w.owner.lr_mult != 0.0 or force) for w in node.layer.weights]
         learns = any(node.layer.param_propagate)
         node.backward = any(node.bottom_need) or learns or (force and bool(node.bottom))
         if force:
@@ -123,7 +161,7 @@ def decide_backward(graph: Graph, force: bool) -> None:
         if able is not None:
             node.bottom_need = [need and i in able for i, need in enumerate(node.bottom_need)]
             node.backward = node.backward and (learns or any(node.bottom_need))
-        needs.update({id(b): node.backward for b in node.top})
+        needs.update({id(b): node.backward or id(b) in asked for b in node.top})
     prune(graph.nodes)
 
 
@@ -148,15 +186,14 @@ def prune(nodes: Iterable[Node]) -> None:
 
 
 def share_by_name(graph: Graph, other: Graph) -> None:
-    """Make the weights of layers that ``other`` has too its own, as a test net shares a train net's."""
-    known = {node.layer.name: node.layer for node in other.nodes}
-    for node in graph.nodes:
-        source = known.get(node.layer.name)
-        if source is None:
+    """Make the weights that ``other`` has under the same names its own, as a test net shares a train net's."""
+    for address, mine in graph.homes.items():
+        theirs = other.homes.get(address)
+        if theirs is None:
             continue
-        for mine, theirs in zip(node.layer.weights, source.weights, strict=False):
-            if mine.shape != theirs.shape:
-                raise ShapeError(
-                    f"layer {node.layer.name!r}: weights {mine.shape} here, {theirs.shape} in the train net"
-                )
-            mine.owner = theirs.owner
+        if mine.shape != theirs.shape:
+            raise ShapeError(f"layer {address[0]!r}: weights {mine.shape} here, {theirs.shape} in the train net")
+        mine.owner = theirs.owner
+    for node in graph.nodes:
+        for weight in node.layer.weights:
+            weight.owner = weight.owner.owner

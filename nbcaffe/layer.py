@@ -4,6 +4,7 @@ import linecache
 import re
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,9 +78,11 @@ class Layer:
         defaults = {k: p.default for k, p in self.params.items()}
         vars(self).update({**defaults, **values})
         self.weights: list[Weight] = []
+        self.type = type(self).__name__
         self.buffers: list[Buffer] = []
         self.propagate_down: list[bool] = []
         self.param_propagate: list[bool] = []  # which weights need their gradient
+        self.seed = 0
         self.key = 0  # of the random generator, from the seed and the name
         self.clock: Any = None  # the pass that is running, in the target's memory
         self.dtype = np.dtype(np.float32)
@@ -87,6 +90,8 @@ class Layer:
         self.num_tops = 1  # how many tops this one was given
         self.overwriting = False  # it runs in place: after the forward pass its bottom is gone
         self.top_names: tuple[str, ...] = ()
+        self.states: dict[str, Buffer] = {}  # of its net: what is carried from one pass to the next, by name
+        self.block: Any = None  # of an Unroll: the step that it repeats
         self._declared = 0
 
     @classmethod
@@ -117,6 +122,11 @@ class Layer:
     def guard(self) -> None:
         """Look at what a forward pass left behind and raise where the input was bad."""
 
+    @cached_property  # not a property: pycaffe's Python layers are given theirs
+    def blobs(self) -> list[Weight]:
+        """The weights, under pycaffe's name."""
+        return self.weights
+
     @property
     def multiply_adds(self) -> int:
         """Of one forward pass, where products make up the work; known after :meth:`setup`."""
@@ -131,10 +141,13 @@ class Layer:
             self.fail(f"the new input asks for weights of {tuple(shape)}, but it has {self.weights[index].shape}")
         return self.weights[index]
 
-    def buffer(self, shape: Any, dtype: str = "", keep: bool = False) -> Buffer:
-        """Declare work space; its ``data`` is there in forward and backward, and ``keep`` holds it between them."""
+    def buffer(self, shape: Any, dtype: str = "", keep: bool = False, carried: bool = False) -> Buffer:
+        """Declare work space; its ``data`` is there in forward and backward, and ``keep`` holds it between them.
+
+        What is ``carried`` is zeros at the beginning and keeps its values from one pass to the next.
+        """
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep))
+        self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep, carried))
         return self.buffers[-1]
 
     def axis_of(self, blob: Blob, axis: int) -> int:

@@ -24,6 +24,8 @@ from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
 from .passes.sharing import share_params
 from .passes.splits import insert_splits
+from .passes.unroll import unroll
+from .pycaffe import Views
 from .resizing import Resizing
 from .spec import NetSpec
 from .weights import load_weights, save_weights
@@ -31,7 +33,7 @@ from .weights import load_weights, save_weights
 TRAIN, TEST = "TRAIN", "TEST"
 
 
-class Net:
+class Net(Views):
     """A network ready to run.
 
     Parameters
@@ -71,12 +73,14 @@ class Net:
         share: "Net | None" = None,
         overrides: Iterable[str] = (),
     ):
+        if isinstance(weights, str) and weights in (TRAIN, TEST):  # pycaffe's older order: weights, then phase
+            phase, weights = weights, phase
         stages, overrides = tuple(stages), tuple(overrides)
         self.made_of = {k: v for k, v in locals().items() if k not in ("self", "weights", "__class__")}
         if phase not in (TRAIN, TEST) or memory not in ("keep", "plan"):
             raise ConfigError(f"expected phase TRAIN or TEST and memory keep or plan, got {phase!r} and {memory!r}")
         whole = net if isinstance(net, NetSpec) else read_net(net, overrides=overrides)
-        selected = share_params(filter_phase(whole, phase, level, stages))
+        selected = share_params(unroll(filter_phase(whole, phase, level, stages)))
         self.spec = insert_splits(share_params(selected))
         self.name, self.phase, self.dtype = whole.name, phase, np.dtype(dtype)
         self.seed = mode.seed() if seed is None else seed
@@ -101,9 +105,9 @@ class Net:
         arenas = parameter_arenas(self.graph, self.device, self.dtype, gradients)
         self.param_data, self.param_diff, self.rules, self.parameters = arenas
         for node in self.graph.nodes:
-            for index, weight in enumerate(node.layer.weights):
+            for weight in node.layer.weights:
                 if weight in self.parameters:
-                    key = rng.key(self.seed, node.layer.name, index)
+                    key = rng.key(self.seed, *weight.address)
                     self.device.upload(weight._data, fill(weight.filler, weight.shape, key))
 
     def _bind(self) -> None:
@@ -122,42 +126,8 @@ class Net:
     # -- pycaffe's names -----------------------------------------------------------------------------------------
 
     @property
-    def blobs(self) -> dict[str, Blob]:
-        return self.graph.blobs
-
-    @property
-    def layers(self) -> list:
-        return [node.layer for node in self.graph.nodes]
-
-    @property
-    def layer_dict(self) -> dict[str, Any]:
-        return {node.layer.name: node.layer for node in self.graph.nodes}
-
-    @property
     def params(self) -> dict[str, list[Weight]]:
-        return {n.layer.name: n.layer.weights for n in self.graph.nodes if n.layer.weights}
-
-    @property
-    def inputs(self) -> list[str]:
-        return [name for node in self.graph.nodes if node.spec.type == "Input" for name in node.spec.top]
-
-    @property
-    def outputs(self) -> list[str]:
-        consumed = {name for node in self.graph.nodes for name in node.spec.bottom}
-        made = [name for node in self.graph.nodes for name in node.spec.top]
-        return [name for name in dict.fromkeys(made) if name not in consumed]
-
-    @property
-    def top_names(self) -> dict[str, list[str]]:
-        return {node.layer.name: list(node.spec.top) for node in self.graph.nodes}
-
-    @property
-    def bottom_names(self) -> dict[str, list[str]]:
-        return {node.layer.name: list(node.spec.bottom) for node in self.graph.nodes}
-
-    @property
-    def blob_loss_weights(self) -> dict[str, float]:
-        return {b.name: w for node in self.graph.nodes for b, w in zip(node.top, node.loss_weight, strict=True)}
+        return self.graph.params
 
     def forward(
         self, blobs: Iterable[str] = (), start: str | None = None, end: str | None = None, **inputs: Any
@@ -186,13 +156,6 @@ class Net:
         return {
             n: self.device.download(self.graph.blobs[n].diff) for n in names if self.graph.blobs[n].diff is not None
         }
-
-    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
-        """Let the net's MemoryData layer read these samples from the next pass on."""
-        for layer in self.layers:
-            if hasattr(layer, "set_arrays"):
-                return layer.set_arrays(data, labels)
-        raise NbcaffeError(f"net {self.name!r}: set_input_arrays needs a MemoryData layer, and it has none")
 
     def reshape(self) -> None:
         """Take over the inputs' new shapes: infer all others, plan memory and bind anew."""

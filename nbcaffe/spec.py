@@ -11,6 +11,7 @@ from .params import Bool, Choice, Float, Floats, Int, Param, ParamError, Str, St
 from .yamlfile import Located
 
 PHASES = ("TRAIN", "TEST")
+STARTS = ("zeros", "learned", "carry")  # first values of a state that are no blobs
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,58 @@ class StateRule:
 
 
 @dataclass(frozen=True)
+class State:
+    """What one step hands to the next: read as ``name``, made as ``next``; the first value is ``init``.
+
+    ``init`` is zeros, learned, carry (what the last batch ended with) or a blob; all but the blob need the ``shape``
+    that one sample's value has.
+    """
+
+    name: str
+    next: str
+    init: str = "zeros"
+    shape: tuple[int, ...] = ()
+
+    @property
+    def blob(self) -> str:
+        """The blob that is the first value, if one is."""
+        return "" if self.init in STARTS else self.init
+
+
+@dataclass(frozen=True)
+class Block:
+    """One time step and how it is repeated; outside blobs have the names that the block was written with."""
+
+    layers: tuple[LayerSpec, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict)  # name in the step -> blob outside, time first
+    state: tuple[State, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)  # blob of the step -> top, time first
+    last: Mapping[str, str] = field(default_factory=dict)  # blob of the last step -> top
+    cont: str = ""
+    lengths: str = ""
+    reverse: bool = False
+    steps: int | None = None
+    mode: str = "fused"
+    outside: tuple[str, ...] = ()  # what the step's layers read of the net around it
+
+    @property
+    def bottom(self) -> tuple[str, ...]:
+        """Every blob it reads, in the order of the layer's bottoms."""
+        starts = (state.blob for state in self.state)
+        named = (*self.inputs.values(), self.cont, self.lengths, *starts, *self.outside)
+        return tuple(dict.fromkeys(filter(None, named)))
+
+    @property
+    def top(self) -> tuple[str, ...]:
+        return (*self.outputs.values(), *self.last.values())
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The blobs that the step has of its own."""
+        return (*self.inputs, *(s.name for s in self.state), *(top for layer in self.layers for top in layer.top))
+
+
+@dataclass(frozen=True)
 class LayerSpec:
     """One layer: ``params`` holds all its declared parameters, ``given`` those that the user wrote, flat."""
 
@@ -66,6 +119,8 @@ class LayerSpec:
     phase: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict, compare=False)
     frozen: bool = False  # named by the net's freeze list: no weight of it learns
+    home: str = ""  # the name its weights are kept under, if that is not its own; layers of one home share them all
+    block: Block | None = None  # of an Unroll: the step, and how it is repeated
     where: str = field(default="", compare=False)
     source: Located | None = field(default=None, compare=False, repr=False)
 
@@ -176,6 +231,7 @@ LAYER_KEYS = declare(
     include=Records(RULE_KEYS, StateRule, RULE, "the layer is there only where one of these rules holds"),
     exclude=Records(RULE_KEYS, StateRule, RULE, "the layer is not there where one of these rules holds"),
     phase=Choice(*PHASES, default=None, doc="run as in this phase, whatever the net's is"),
+    home=Str("", doc="name under which its weights are kept and saved; layers of the same home share them all"),
 )
 NET_KEYS = declare(
     name=Str("", doc="shown in tables and kept in snapshots"),

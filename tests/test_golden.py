@@ -18,7 +18,6 @@ CASES = [(entry["file"], entry["case"], entry["type"]) for entry in json.loads((
 CASES = [case for case in CASES if case[0].startswith("layers_")]
 EXACT_TOPS = {"Accuracy", "ArgMax", "Flatten", "Split", "Concat", "Silence", "DummyData"}
 EXACT_TOPS |= {"BatchReindex", "Crop", "Filter", "Im2col", "Parameter", "Reshape", "Slice", "Tile"}
-RECURRENT = {"RNN", "LSTM", "LSTMUnit"}  # issue 5
 DRAWN = {"dropout_train"}  # their values depend on Caffe's own random numbers: the law is checked instead
 
 
@@ -99,8 +98,6 @@ def check_law(one: Single, step) -> None:
 
 @pytest.mark.parametrize(("file", "case", "kind"), CASES, ids=[case for _, case, _ in CASES])
 def test_layer_computes_what_caffe_does(file, case, kind):
-    if kind not in REGISTRY:
-        pytest.skip("issue 5")
     group = opened(file)[case]
     one = single(group)
     if case.startswith(tuple(DRAWN)):
@@ -111,4 +108,4 @@ def test_layer_computes_what_caffe_does(file, case, kind):
 
 
 def test_no_layer_of_the_golden_data_is_forgotten():
-    assert {kind for _, _, kind in CASES} - set(REGISTRY) <= RECURRENT
+    assert {kind for _, _, kind in CASES} <= set(REGISTRY)

@@ -7,10 +7,9 @@ from functools import cache
 import h5py
 import numpy as np
 import pytest
-from test_golden import FOLDER, RECURRENT, opened
+from test_golden import FOLDER, opened
 
 from nbcaffe.errors import LabelError, NbcaffeError, ShapeError, SnapshotError
-from nbcaffe.layer import REGISTRY
 from nbcaffe.net import Net
 from nbcaffe.report import predicted_bytes
 from nbcaffe.solver.loop import Solver
@@ -236,9 +235,6 @@ RUNS += [(case, np.float64) for case in sorted({net for net, _, _ in CANCELLING}
 def test_a_whole_net_computes_what_caffe_does(case, dtype):
     group = opened("nets.h5")[case]
     document = json.loads(group.attrs["net_json"])
-    missing = {layer["type"] for layer in document["layer"]} - set(REGISTRY)
-    if missing and missing <= RECURRENT:
-        pytest.skip("issue 5")
     header = {key: value for key, value in document.items() if key != "layer"}
     net = Net(
         {**header, "layers": [our_layer(layer) for layer in document["layer"]]}, group.attrs["phase"], dtype=dtype

@@ -105,7 +105,7 @@ class Case:
         """Before a forward pass: tops, bottom diffs and all work space."""
         arrays = [*(top.data for top in single.top), *(bottom.diff for bottom in single.bottom)]
         fill(single, arrays, poison)
-        fill(single, (b.data for b in single.layer.buffers), poison)
+        fill(single, (b.data for b in single.layer.buffers if not b.carried), poison)
 
     def spoil_backward(self, single: Single, poison: Any) -> None:
         """Between the passes: what the layer did not ask to keep, as a net that plans its memory may do."""

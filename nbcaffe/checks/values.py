@@ -1,7 +1,7 @@
 """Checks that compare passes of one layer: targets, in place, threads, stale memory, NaN, a reference."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -138,8 +138,7 @@ def unwanted(case: Case) -> Finding:
 def nan(case: Case) -> Finding:
     """Where one number changes a result, a NaN in its place makes it NaN, forward and backward."""
     single, rng = case.single(), np.random.default_rng(23)
-    able = range(len(case.shapes)) if case.cls.differentiable is None else case.cls.differentiable
-    for index in able:
+    for index in smooth(single):
         for place in places(case.shapes[index], rng):
 
             def tops(value: Any, index: int = index, place: tuple = place) -> Arrays:
@@ -173,10 +172,9 @@ def nan_backward(case: Case, single: Single, rng: np.random.Generator) -> Findin
 
 def large(case: Case) -> Finding:
     """Where large inputs give finite tops, the gradients are numbers: no inf / inf in a derivative."""
-    able = range(len(case.shapes)) if case.cls.differentiable is None else case.cls.differentiable
     for factor in LARGE:
         single = case.single()
-        values = [v * factor if i in able else v for i, v in enumerate(case.values)]
+        values = [v * factor if i in smooth(single) else v for i, v in enumerate(case.values)]
         if not all(np.isfinite(top).all() for top in single.forward(*values)):
             continue
         single.backward(*case.diffs(single))
@@ -186,6 +184,12 @@ def large(case: Case) -> Finding:
                 why = "inf / inf or inf - inf in the derivative? nbcaffe.scalars.sigmoid has none"
                 return Finding(np.inf, f"{factor} times the example's inputs: {name}{at(bad[0])} is NaN: {why}")
     return Finding()
+
+
+def smooth(single: Single) -> Iterable[int]:
+    """The bottoms that can have a gradient: no labels, marks or lengths."""
+    able = single.layer.differentiable
+    return range(len(single.bottom)) if able is None else able
 
 
 def fill_zero(single: Single) -> None:

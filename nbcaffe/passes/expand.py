@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..spec import LayerSpec, NetSpec, ParamSpec, StateRule
+from ..spec import Block, LayerSpec, NetSpec, ParamSpec, State, StateRule
 from ..yamlfile import dump
 
 
@@ -29,6 +29,8 @@ def as_mapping(spec: NetSpec) -> dict[str, Any]:
 
 
 def _layer(layer: LayerSpec) -> dict[str, Any]:
+    if layer.block is not None:
+        return {"unroll": _block(layer.name, layer.block)}
     line: dict[str, Any] = {"name": layer.name, "type": layer.type}
     line |= {key: list(blobs) for key, blobs in (("bottom", layer.bottom), ("top", layer.top)) if blobs}
     line |= layer.given
@@ -40,9 +42,24 @@ def _layer(layer: LayerSpec) -> dict[str, Any]:
     for key in ("include", "exclude"):
         if getattr(layer, key):
             line[key] = [_rule(rule) for rule in getattr(layer, key)]
-    if layer.phase:
-        line["phase"] = layer.phase
+    for key in ("phase", "home"):
+        if getattr(layer, key):
+            line[key] = getattr(layer, key)
     return {key: _short(value) if key in ("bottom", "top", "loss_weight") else value for key, value in line.items()}
+
+
+def _block(name: str, block: Block) -> dict[str, Any]:
+    written: dict[str, Any] = {"name": name}
+    written |= {key: getattr(block, key) for key in ("steps", "mode", "cont", "lengths", "reverse")}
+    written |= {key: dict(getattr(block, key)) for key in ("inputs", "outputs", "last")}
+    written["state"] = {state.name: _state(state) for state in block.state}
+    written["layers"] = [_layer(layer) for layer in block.layers]
+    return {key: value for key, value in written.items() if value}
+
+
+def _state(state: State) -> dict[str, Any]:
+    line: dict[str, Any] = {"next": state.next, "init": state.init}
+    return line | ({"shape": list(state.shape)} if state.shape else {})
 
 
 def _short(values: list) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..layer import REGISTRY
 from ..params import did_you_mean
 from ..yamlfile import Located, Problems, parse
+from .blocks import UNROLL
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,38 @@ def apply_overrides(layers: list[Located], overrides: Iterable[Override], proble
     for override in overrides:
         if override.path[0] == "vars":
             continue
-        words, names = override.path, {str(layer.get("name")) for layer in layers}
+        words, names = override.path, set(_names(layers))
         split = next((k for k in range(len(words) - 1, 0, -1) if ".".join(words[:k]) in names), None)
         if split is None:
             name = ".".join(words[:-1])
             problems.add(override.where, f"no layer {name!r}{did_you_mean(name, names)}")
             continue
         name, path = ".".join(words[:split]), words[split:]
-        layers = [_set(layer, path, override, problems) if layer.get("name") == name else layer for layer in layers]
+        layers = _everywhere(layers, name, path, override, problems)
     return layers
+
+
+def _names(layers: list[Located], block: str = "") -> Iterator[str]:
+    """Of all layers; one inside an unroll block has the block's name before its own: ``rnn/gates``."""
+    for layer in layers:
+        yield f"{block}{layer.get('name')}"
+        if layer.get("type") == UNROLL:
+            yield from _names(layer["layers"], f"{block}{layer.get('name')}/")
+
+
+def _everywhere(
+    layers: list[Located], name: str, path: tuple[str, ...], override: Override, problems: Problems
+) -> list[Located]:
+    out = []
+    for layer in layers:
+        own = str(layer.get("name"))
+        if own == name:
+            layer = _set(layer, path, override, problems)
+        elif layer.get("type") == UNROLL and name.startswith(f"{own}/"):
+            inner = _everywhere(layer["layers"], name[len(own) + 1 :], path, override, problems)
+            layer = layer.like({**layer, "layers": inner})
+        out.append(layer)
+    return out
 
 
 def _set(layer: Located, path: tuple[str, ...], override: Override, problems: Problems) -> Located:

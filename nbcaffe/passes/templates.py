@@ -11,9 +11,10 @@ from ..caffe.document import load_net
 from ..errors import ConfigError
 from ..params import did_you_mean
 from ..yamlfile import Located, Problems
+from .blocks import block_layer
 from .legacy import legacy_input
 from .prefix import prefixed
-from .variables import Outside, substitute
+from .variables import Outside, substitute, unwrap
 
 WHOLE_NET = ("freeze", "force_backward", "debug_info")  # cannot stand in an included file
 LEGACY = ("input", "input_shape", "input_dim")
@@ -26,6 +27,7 @@ class Entry:
 
     layer: Located
     defaults: Mapping[str, Located]
+    inside: tuple[Entry, ...] = ()  # of an unroll block: the layers of its step
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ class Expansion:
         self.problems = problems
         self.templates: dict[str, Template] = {}
         self.imports: dict[str, str] = {}  # Python file -> where it is named
-        self.blocks = {"template": self.template, "use": self.use, "repeat": self.repeat, "include": self.include}
+        self.blocks = {
+            "template": self.template,
+            "use": self.use,
+            "repeat": self.repeat,
+            "include": self.include,
+            "unroll": self.unroll,
+        }
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -151,6 +159,17 @@ class Expansion:
             )
         ]
 
+    def unroll(self, item: Located, scope: Scope) -> list[Entry]:
+        """A block as one layer, with the layers of its step inside."""
+        body = item["unroll"]
+        if not self.fits(item, "unroll", ()) or not isinstance(body, Located):
+            self.problems.add(item.where("unroll"), "unroll: expected name, inputs, state, outputs and layers")
+            return []
+        inside = tuple(self.items(body.get("layers"), scope, body.where("layers")))
+        rest = substitute(body.like({**body, "layers": None}), scope.variables, "", self.problems)
+        layer = block_layer(rest, [entry.layer for entry in inside], self.problems)
+        return [Entry(layer, scope.defaults, inside)]
+
     def template(self, item: Located, scope: Scope) -> list[Entry]:
         """Remember a named list of layers with its arguments; one without a value must be given where it is used."""
         if self.fits(item, "template", ("args", "layers")):
@@ -191,9 +210,8 @@ class Expansion:
             variables[key] = given[key] if key in given else substitute(default, variables, where, self.problems)
         inner = Scope(variables, template.scope.defaults, (*scope.chain, f"template {name}"))
         made = self.items(template.body, inner, template.where)
-        return [
-            replace(e, layer=layer) for e, layer in zip(made, prefixed([e.layer for e in made], prefix), strict=True)
-        ]
+        named = prefixed([e.layer for e in made], prefix)
+        return [replace(bare(e), layer=layer) for e, layer in zip(made, named, strict=True)]
 
     # -- small checks --------------------------------------------------------------------------------------------
 
@@ -228,6 +246,12 @@ class Expansion:
             if not isinstance(name, str):
                 self.problems.add(item.where(key), f"{key}: expected file names, got {value!r:.60}")
         return [name for name in names if isinstance(name, str)]
+
+
+def bare(entry: Entry) -> Entry:
+    """An entry whose inner layers name the caller's blobs as plain strings."""
+    inside = (replace(bare(e), layer=unwrap(e.layer)) for e in entry.inside)
+    return replace(entry, inside=tuple(inside))
 
 
 def beside(base: str, name: str) -> Path:

@@ -131,7 +131,7 @@ def faults(layers: Layers, group: Members) -> Iterator[tuple[int, str, str]]:
             if blob in makers:
                 readers.setdefault((blob, makers[blob]), []).append(i)
             else:
-                yield i, layer.at("bottom"), _unknown(layers, group, i, blob, makers)
+                yield i, layer.at(blob if layer.block else "bottom"), _unknown(layers, group, i, blob, makers)
         for t, blob in enumerate(layer.top):
             inplace = t < len(layer.bottom) and layer.bottom[t] == blob
             if inplace and blob in makers:
@@ -182,5 +182,6 @@ def _unknown(layers: Layers, group: Members, i: int, blob: str, makers: dict[str
     elif later is not None:
         hint = f": layer {later.name!r} makes it later{_there(later)}"
     else:
-        hint = did_you_mean(blob, makers)
+        block = layers[i].block
+        hint = did_you_mean(blob, [*makers, *(block.known if block else ())])
     return f"layer {layers[i].name!r} reads blob {blob!r}, which no earlier layer makes{hint}"
