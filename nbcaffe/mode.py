@@ -1,6 +1,6 @@
 """What pycaffe keeps for the whole process: where nets run and the seed they draw from, unless they are told."""
 
-from .errors import ConfigError
+from .errors import ConfigError, DeviceError
 
 _chosen: dict[str, str | int] = {}
 
@@ -22,6 +22,23 @@ def set_random_seed(seed: int) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ConfigError(f"set_random_seed: expected an int and >= 0, got {seed!r}")
     _chosen["seed"] = seed
+
+
+def set_device(number: int) -> None:
+    """pycaffe's choice of a GPU; here ``CUDA_VISIBLE_DEVICES`` says which one is number 0."""
+    if type(number) is not int or number < 0:
+        raise ConfigError(f"set_device: expected an int and >= 0, got {number!r}")
+    if number:
+        raise DeviceError(
+            f"set_device({number}): nets run on the first GPU; make it number {number} of the machine with "
+            f"CUDA_VISIBLE_DEVICES={number}, set before Python starts"
+        )
+
+
+def set_multiprocess(on: bool) -> None:
+    """pycaffe's switch for training on several GPUs, which is not here: only False is accepted."""
+    if on is not False:
+        raise ConfigError(f"set_multiprocess: one process trains on one device; expected False, got {on!r}")
 
 
 def device() -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..yamlfile import Located, load
 from .fields import own_groups
-from .schema import repeated
+from .schema import message, repeated
 from .text import Lines, read_message
 from .upgrade import upgrade_net, upgrade_solver
 
@@ -21,12 +21,32 @@ WITHOUT_TOP = ("Silence", "HDF5Output")
 
 
 def is_caffe(source: Any) -> bool:
-    """Whether a path names a file of Caffe's."""
-    return isinstance(source, (str, Path)) and "\n" not in str(source) and Path(source).suffix in TEXT + BINARY
+    """Whether a path names a file of Caffe's; one without an ending is taken for prototxt, as pycaffe's users write."""
+    if not isinstance(source, (str, Path)) or "\n" in str(source):
+        return False
+    return Path(source).suffix in TEXT + BINARY or (not Path(source).suffix and _is_file(source))
+
+
+def _is_file(name: str | Path) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # YAML text that is no name at all
+        return False
+
+
+def is_message(source: Any) -> bool:
+    """Whether it is a message of protobuf's, such as ``NetSpec.to_proto()`` gives."""
+    return hasattr(source, "DESCRIPTOR") and hasattr(source, "ListFields")
 
 
 def load_net(source: Any) -> Located:
-    """The mapping of a net file, Caffe's or YAML."""
+    """The mapping of a net file, Caffe's or YAML, or of a NetParameter."""
+    if is_message(source):
+        if source.DESCRIPTOR.name != "NetParameter":
+            raise ConfigError(f"expected a NetParameter, got a {source.DESCRIPTOR.name}")
+        copy = message("NetParameter")
+        copy.CopyFrom(source)  # what upgrades an old net changes it
+        return net_document(copy, Lines(), "")
     return net_document(*read_message(source, "NetParameter"), str(source)) if is_caffe(source) else load(source)
 
 

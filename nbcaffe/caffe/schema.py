@@ -29,6 +29,11 @@ def message(name: str, raw: bool = False) -> Any:
     return _classes(raw)[name]()
 
 
+def message_names() -> list[str]:
+    """Every message of Caffe's that is known."""
+    return list(_classes(False))
+
+
 def repeated(field: Any) -> bool:
     """Whether a field may occur several times."""
     known = getattr(field, "is_repeated", None)  # newer protobuf
