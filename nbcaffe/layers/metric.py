@@ -1,5 +1,6 @@
 """Accuracy, which nothing trains on."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,17 +13,17 @@ from .labels import Labelled, label_state
 
 @kernel
 def rank(n, s, x, labels, state, seen, right, top_k, ignored, ignores):
-    """Whether the true class of one place is among its ``top_k``; a tie counts against it, and so does any NaN."""
+    """1 where the true class of a place is among its ``top_k``, a tie counting against it; NaN where a score is."""
     classes = x.shape[1]
     kind = label_state(labels[n, s], classes, ignored, ignores)
-    correct = 0
+    correct = 0.0
     if kind == 0:
         score = x[n, int(labels[n, s]), s]
-        better = -1  # the true class counts itself
+        better, nans = -1, 0  # the true class counts itself
         for c in range(classes):
-            if not x[n, c, s] < score:
-                better += 1
-        correct = 1 if better < top_k and score == score else 0
+            better += 1 if not x[n, c, s] < score else 0
+            nans += 1 if x[n, c, s] != x[n, c, s] else 0
+        correct = math.nan if nans > 0 else 1.0 if better < top_k else 0.0
     right[n, s] = correct
     state[n, s] = kind
     seen[n, s] = labels[n, s]
@@ -34,7 +35,7 @@ def share(row, right, state, out):
     hits = 0.0
     counted = 0.0
     for i in team_range(right.shape[0]):
-        hits += 1.0 if right[i] != 0 else 0.0
+        hits += right[i]
         counted += 1.0 if state[i] == 0 else 0.0
     hits, counted = team_sum(hits), team_sum(counted)
     out[0] = hits / counted if counted > 0.0 else 0.0
@@ -46,7 +47,7 @@ def share_of_class(c, right, state, labels, out):
     counted = 0.0
     for i in team_range(right.shape[0]):
         mine = state[i] == 0 and int(labels[i]) == c
-        hits += 1.0 if mine and right[i] != 0 else 0.0
+        hits += right[i] if mine else 0.0
         counted += 1.0 if mine else 0.0
     hits, counted = team_sum(hits), team_sum(counted)
     out[c] = hits / counted if counted > 0.0 else 0.0
@@ -55,7 +56,8 @@ def share_of_class(c, right, state, labels, out):
 class Accuracy(Labelled):
     """The share of places whose true class is among the ``top_k`` best scores.
 
-    A class that ties with the true one counts as better, as in Caffe, and so does a NaN.  Scores (N, C, ...), integer
+    A class that ties with the true one counts as better, as in Caffe.  A NaN among the scores makes the accuracy NaN,
+    where Caffe counts the place as right.  Scores (N, C, ...), integer
     labels (N, ...), a scalar top; a second top (C,) has the accuracy among the places of each class, 0 where there are
     none.
     """
@@ -74,7 +76,7 @@ class Accuracy(Labelled):
         outer, classes, inner = self.places(bottom, self.axis)
         if self.top_k > classes:
             self.fail(f"top_k {self.top_k} is more than the {classes} classes")
-        self.right = self.buffer((outer, inner), "int32")
+        self.right = self.buffer((outer, inner))
         return [(), (classes,)][: self.num_tops]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

@@ -19,14 +19,17 @@ def max_pool(p, oh, x, y, where, kh, kw, sh, sw, ph, pw):
     first, last = max(above, 0), min(above + kh, height)
     for ow in range(y.shape[2]):
         left = ow * sw - pw
+        low, high = max(left, 0), min(left + kw, width)
         best, place, nans = -3.4028234663852886e38, -1, 0
         for h in range(first, last):
-            for w in range(max(left, 0), min(left + kw, width)):
+            for w in range(low, high):
                 value = x[p, h, w]
                 larger = not value <= best
                 place = h * width + w if larger else place
                 best = value if larger else best
                 nans += 1 if value != value else 0
+        if place < 0 and first < last and low < high:  # nothing but -inf
+            best, place = -math.inf, first * width + low
         y[p, oh, ow] = best if nans == 0 else math.nan
         where[p, oh, ow] = place
 

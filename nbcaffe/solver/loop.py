@@ -16,12 +16,15 @@ from ..net import TEST, TRAIN, Net
 from ..netfile import read_net
 from ..passes.sharing import freeze_more
 from . import policies, snapshot
+from .debug import mean_sizes
+from .remarks import remarks
 from .scoring import outputs, plain, score
 from .signals import Signals
 from .spec import NetState, SolverSpec, read_solver
 from .updates import BoundUpdate
 from .vocabularies import refuse_different
 
+DEBUG = "DEBUG"  # the phase that metrics name where debug_info asked for them
 EVENTS = ("on_start", "on_gradients_ready", "on_iteration", "on_metrics", "on_snapshot")
 log = logging.getLogger("nbcaffe.solver")
 
@@ -59,6 +62,7 @@ class Solver:
         self.seed = spec.random_seed if spec.random_seed >= 0 else secrets.randbits(31)
         self.prefix = str(spec.folder / (spec.snapshot_prefix or spec.name))
         device = device or ("cuda" if spec.solver_mode == "GPU" else "cpu")
+        memory = "keep" if spec.debug_info else memory
         common: dict[str, Any] = {"device": device, "memory": memory, "seed": self.seed, "overrides": of_nets}
         state = spec.train_state[0] if spec.train_state else NetState()
         stages = (*state.stage, *stages)
@@ -82,6 +86,8 @@ class Solver:
         self._snapshot_iter: int | None = None
         self._observers: dict[str, list[Callable]] = {event: [] for event in EVENTS}
         self.started_from = self.net.copy_from(spec.weight_files, spec.reinit) if spec.weights else None
+        for line in remarks(spec, self.test_nets):
+            log.warning("%s", line)
 
     # pycaffe's names
 
@@ -174,6 +180,8 @@ class Solver:
         try:
             loss = self._gradients()
             self._tell("on_gradients_ready")
+            if self.spec.debug_info or self.net.spec.debug_info:
+                self._tell("on_metrics", {"iter": self.iter, "phase": DEBUG, "net": 0, **mean_sizes(self.net)})
             if self._due(self.spec.display):
                 self._display()
             self.apply_update()

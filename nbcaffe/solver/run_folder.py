@@ -58,9 +58,7 @@ class RunFolder:
 
     def metrics(self, values: dict[str, Any]) -> None:
         """Append one object to metrics.jsonl; JSON has no NaN, so what is not finite becomes null."""
-        self._write(
-            "metrics.jsonl", json.dumps({k: jsonable(v) for k, v in values.items()}, allow_nan=False) + "\n", "a"
-        )
+        self._write("metrics.jsonl", json.dumps(jsonable(values), allow_nan=False) + "\n", "a")
 
     def _write(self, name: str, text: str, mode: str) -> None:
         try:
@@ -125,4 +123,6 @@ def weight_files(texts: Iterable[str]) -> list[Path]:
 def jsonable(value: Any) -> Any:
     if isinstance(value, list):
         return [jsonable(v) for v in value]
+    if isinstance(value, dict):
+        return {k: jsonable(v) for k, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

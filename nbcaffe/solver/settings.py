@@ -103,7 +103,7 @@ SETTINGS = declare(
     regularization_type=Choice("L2", "L1", doc="weight decay by the weight (L2) or by its sign (L1)"),
     stepsize=Int(None, ge=1, doc="of the policies step and sigmoid"),
     stepvalue=Ints((), ge=0, doc="iterations, rising, at which multistep multiplies the rate by gamma"),
-    clip_gradients=Float(-1.0, doc="largest L2 norm of all gradients together; below 0: no limit"),
+    clip_gradients=Float(-1.0, doc="largest L2 norm of all gradients, summed over iter_size; below 0: none"),
     snapshot=Int(0, ge=0, doc="iterations from snapshot to snapshot; 0: at the end only"),
     snapshot_prefix=Str(None, doc="start of the snapshots' names; left out: the solver file's name"),
     snapshot_diff=Bool(False, doc="accepted for Caffe's files; gradients are not written into snapshots yet"),
@@ -116,12 +116,10 @@ SETTINGS = declare(
     delta=Float(1e-8, gt=0, doc="of AdaGrad, RMSProp, AdaDelta and Adam: keeps a division from 0"),
     momentum2=Float(0.999, ge=0, lt=1, doc="of Adam: decay of the squared gradients' mean"),
     rms_decay=Float(0.99, ge=0, lt=1, doc="of RMSProp: decay of the squared gradients' mean"),
-    debug_info=Bool(False, doc="accepted for Caffe's files; has no effect yet"),
+    debug_info=Bool(False, doc="record the mean magnitude of each blob, weight and gradient in each iteration"),
     layer_wise_reduce=Bool(True, doc="accepted for Caffe's files; has no effect on one device"),
     **{"import": Strs((), doc="Python files that define updates or policies; paths count from this file's folder")},
-    weights=Strs(
-        (), doc="files to take initial weights from, by layer name; where two have a layer, the later"
-    ),
+    weights=Strs((), doc="files to take initial weights from, by layer name; where two have a layer, the later"),
     reinit=Strs((), doc="layers, or patterns like fc*, that take no weights from them (ours, not Caffe's)"),
     freeze=Strs((), doc="layers that do not learn, beside those that the net freezes (ours, not Caffe's)"),
 )

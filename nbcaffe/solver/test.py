@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..net import Net
 from .loop import split_overrides
 from .recipe_data import fetch_missing
+from .remarks import uneven
 from .run_folder import weight_files
 from .scoring import Batches, score
 from .spec import INLINE, NetState, read_solver
@@ -35,6 +36,8 @@ def run(args: Namespace) -> int:
             report = net.copy_from(files)
             for line in report.lines if report.missing else ():
                 console.print(line, markup=False)
+        for line in uneven(net, batches):
+            console.print(f"--iterations: {line}", markup=False)
         which = f"test net {index}: " if len(nets) > 1 else ""
         console.print(which + facts_of(score(net, batches)), markup=False)
     return 0

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..errors import ConfigError, NbcaffeError
 from ..frozen import is_frozen, learning
 from ..kernel import on_compile
-from .loop import Solver, split_overrides
+from .loop import DEBUG, Solver, split_overrides
 from .recipe_data import fetch_missing
 from .run_folder import RunFolder, find_snapshot, weight_files
 from .spec import SolverSpec, read_solver
@@ -146,6 +146,8 @@ class Show:
 
     def metrics(self, values: dict[str, Any]) -> None:
         self.folder.metrics({**values, "seconds": round(time.monotonic() - self.start, 3)})
+        if values["phase"] == DEBUG:
+            return  # too much for the screen
         if values["phase"] == "TEST":
             self.results[values["net"]] = values
         which = f" net {values['net']}" if values["phase"] == "TEST" and len(self.solver.test_nets) > 1 else ""
