@@ -190,7 +190,7 @@ def _features(parser: argparse.ArgumentParser) -> None:
     _weights(parser, "snapshot or weights of the net")
     parser.add_argument("--blobs", type=_names, required=True, metavar="BLOB,...", help="what to write; label, too")
     parser.add_argument(
-        "--to", required=True, metavar="FILE", help="HDF5 file: a dataset for each blob, a row a sample"
+        "--to", required=True, metavar="FILE", help="HDF5 file: a dataset for each blob, a row for each sample"
     )
     parser.add_argument("--iterations", default="all", metavar="N", help="batches; `all` (default): each sample once")
     parser.add_argument("--force", action="store_true", help="replace FILE if it is there")

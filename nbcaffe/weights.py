@@ -71,18 +71,22 @@ def load_weights(source: Any, params: Params, device: Device, reinit: Iterable[s
             borrows = not any(_is_own(weight, name) for weight in weights)
             (report.matched if arrays or borrows else report.missing).append(name)
     report.misshaped = {name: what for name, what in misfits.items() if name in anew}
-    wrong = {name: what for name, what in misfits.items() if name not in anew}
-    if wrong:
-        listed = "".join(f"\n  layer {name!r}: {what}" for name, what in wrong.items())
-        raise SnapshotError(
-            f"weights do not fit, nothing was copied:{listed}\n  " + "\n  ".join(report.lines) + "\n"
-            f"to start these layers anew, rename them in the net, or name them: --reinit {','.join(wrong)}"
-        )
+    _refuse({name: what for name, what in misfits.items() if name not in anew}, report)
     for name in report.matched:
         for weight, values in zip(params[name], stored.get(name, ("", ()))[1], strict=False):
             if values is not None:
                 device.upload(weight.data, values)
     return report
+
+
+def _refuse(misfits: Mapping[str, str], report: Report) -> None:
+    """Raise where layers do not fit: with both shapes, what else there is, and how to go on."""
+    if misfits:
+        listed = "".join(f"\n  layer {name!r}: {what}" for name, what in misfits.items())
+        raise SnapshotError(
+            f"weights do not fit, nothing was copied:{listed}\n  " + "\n  ".join(report.lines) + "\n"
+            f"to start these layers anew, rename them in the net, or name them: --reinit {','.join(misfits)}"
+        )
 
 
 def fits(name: str, weights: Sequence[Weight], arrays: Sequence[Any]) -> bool:

@@ -15,6 +15,7 @@ PAGES = (
     "docs/adding-a-layer.md",
     "docs/custom-layers.md",
     "docs/nets.md",
+    "docs/fine-tuning.md",
     "docs/concepts.md",
     "ARCHITECTURE.md",
 )

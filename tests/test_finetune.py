@@ -1,5 +1,13 @@
 """Fine-tuning: weights by name, what is started anew, what is frozen, and features of a trained net."""
 
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager, redirect_stdout
+
 import h5py
 import numpy as np
 import pytest
@@ -392,3 +400,45 @@ def test_what_features_cannot_do_is_said_and_leaves_no_file(project, capsys):
         in command(capsys, *start, "ip1", "--weights", "nan.h5", "--force")[1]
     )
     assert (project / "f.h5").read_bytes() == b"mine"
+
+
+# The page
+
+
+@contextmanager
+def chdir(folder):  # contextlib has it since Python 3.11
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="the page's commands are a shell's")
+def test_the_page_works_from_its_first_block_to_its_last(root, tmp_path):
+    shutil.copytree(root / "nets" / "digits", tmp_path / "nets" / "digits")
+    program = tmp_path / "bin" / "nbcaffe"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nbcaffe "$@"\n')
+    program.chmod(0o755)
+    path = os.pathsep.join([str(program.parent), os.environ["PATH"]])
+    page = (root / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    names, said = {"__name__": "page"}, ""
+    with chdir(tmp_path), redirect_stdout(io.StringIO()) as printed:
+        for language, code in re.findall(r"```(python|yaml|sh)\n(.*?)```", page, re.DOTALL):
+            if language == "yaml":
+                (tmp_path / code.split()[1]).write_text(code)
+            elif language == "python":
+                exec(code, names)
+            else:
+                done = subprocess.run(
+                    ["sh", "-ec", code], env={**os.environ, "PATH": path}, capture_output=True, text=True
+                )
+                assert done.returncode == 0, done.stderr
+                said += done.stdout
+    (log,) = re.findall(r"```\n(matched.*?)```", page, re.DOTALL)
+    assert log in said
+    alone, tuned = (float(score) for score in re.findall(r"reached in test net 0: accuracy ([\d.]+)", said))
+    assert alone > 0.96 and tuned == pytest.approx(0.772, abs=0.01), "what the page says"
+    assert float(re.search(r"nearest mean: ([\d.]+)%", printed.getvalue())[1]) == pytest.approx(70.0, abs=1)
