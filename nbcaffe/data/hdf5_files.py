@@ -101,7 +101,7 @@ def locate(name: str | Path, folder: str | Path | None, listed_in: Path | None =
 def inspect(path: Path, tops: Sequence[str]) -> DataFile:
     """What the file holds for the given tops, checked for everything that can be seen without reading a row."""
     with open_hdf5(path) as file:
-        sets = [_dataset(path, file, top) for top in tops]
+        sets = [numbers(path, file, top) for top in tops]
         lengths = {top: len(dataset) for top, dataset in zip(tops, sets, strict=True)}
         if len(set(lengths.values())) > 1:
             got = ", ".join(f"'{top}' {rows}" for top, rows in lengths.items())
@@ -115,7 +115,8 @@ def inspect(path: Path, tops: Sequence[str]) -> DataFile:
         return DataFile(path, rows, tuple(d.shape[1:] for d in sets), max(1, sum(widths)), chunk)
 
 
-def _dataset(path: Path, file: h5py.File, top: str) -> h5py.Dataset:
+def numbers(path: Path, file: h5py.File, top: str) -> h5py.Dataset:
+    """The dataset of a name, which holds numbers and has rows."""
     dataset = file.get(top)
     if dataset is None:
         raise DataError(f"{path}: no dataset '{top}'{did_you_mean(top, list(file))}; a top is named as its dataset")

@@ -70,8 +70,41 @@ class RowOrder:
             mine = blocks[number * self.window : (number + 1) * self.window]
             rows = np.concatenate([np.arange(self.starts[b], self.starts[b + 1]) for b in mine])
             shuffled = rows[permutation(derive_key(self.key, "rows", number), epoch, len(rows))]
-            self._held = ((epoch, number), shuffled)
+            self._held = ((epoch, number), self.arrange(epoch, shuffled))
         return self._held[1]
+
+    def arrange(self, epoch: int, rows: np.ndarray) -> np.ndarray:
+        """What a subclass changes about the order of the shuffled rows of a window."""
+        return rows
+
+
+class BucketOrder(RowOrder):
+    """A shuffled order whose batches have rows of similar length.
+
+    Shuffled rows are taken ``bucket`` batches at a time and sorted by length; the batches that this makes are shuffled.
+    A batch that an epoch only begins is completed by the rows that come first in the next, which are not sorted.
+
+    Parameters
+    ----------
+    lengths
+        Of each row.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, bucket: int, key: int) -> None:
+        super().__init__(np.array([len(lengths)]), 1, True, key)
+        self.lengths, self.batch_size, self.bucket = lengths, batch_size, bucket
+
+    def arrange(self, epoch: int, rows: np.ndarray) -> np.ndarray:
+        rows, step = rows.copy(), self.batch_size * self.bucket
+        for start in range(-epoch * len(rows) % self.batch_size, len(rows), step):
+            window = rows[start : start + step]
+            ordered = window[np.argsort(self.lengths[window], kind="stable")]
+            whole = len(ordered) // self.batch_size
+            batches = ordered[: whole * self.batch_size].reshape(whole, self.batch_size)
+            shuffled = batches[permutation(derive_key(self.key, "batches", start), epoch, whole)]
+            window[: shuffled.size] = shuffled.ravel()
+            window[shuffled.size :] = ordered[shuffled.size :]
+        return rows
 
 
 class Ordered:
