@@ -1,5 +1,7 @@
 """Sequences of unequal length: padding and masks, buckets, cursors, and files that do not fit together."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -280,3 +282,24 @@ def test_mistakes_in_a_net_are_one_message_with_the_layer(write, tmp_path, value
         with pytest.raises(DataError) as caught:
             Net(tmp_path / "net.yaml", phase)
         assert message in str(caught.value) and "net.yaml:2: layer 'd' (Sequences)" in str(caught.value)
+
+
+# The page
+
+
+def test_the_page_about_sequences_works(root, tmp_path, monkeypatch):
+    page = (root / "docs" / "sequences.md").read_text(encoding="utf-8")
+    nets, (code,) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("yaml", "python"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "data.txt").write_text("".join(map(chr, range(32, 115))) * 200)
+    exec(code, {})
+    for text in nets:
+        (tmp_path / "net.yaml").write_text(text)
+        for phase in (TRAIN, TEST):
+            net = Net(tmp_path / "net.yaml", phase)
+            net.forward()
+            assert np.isfinite(net.blobs["loss"].data)
+    known = net.sources["words"].vocabularies
+    targets = {known["target"].decode(column[column >= 0]) for column in net.blobs["target"].data.T}
+    assert targets == {"G|", "STP|"}
