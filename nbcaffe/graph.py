@@ -162,15 +162,15 @@ def decide_backward(graph: Graph, force: bool, given: Iterable[Blob] = ()) -> No
             node.bottom_need = [need and i in able for i, need in enumerate(node.bottom_need)]
             node.backward = node.backward and (learns or any(node.bottom_need))
         needs.update({id(b): node.backward or id(b) in asked for b in node.top})
-    prune(graph.nodes)
+    prune(graph.nodes, force)
 
 
-def prune(nodes: Iterable[Node]) -> None:
-    """Drop what no loss can reach, and what nobody below waits for."""
+def prune(nodes: Iterable[Node], force: bool) -> None:
+    """Drop what no loss can reach, and what nobody below waits for; with ``force`` the user may set any top's diff."""
     under_loss: set[int] = set()
     skip: set[int] = set()
     for node in reversed(list(nodes)):
-        contributes = any(node.loss_weight) or any(id(b) in under_loss for b in node.top)
+        contributes = force or any(node.loss_weight) or any(id(b) in under_loss for b in node.top)
         waited_for = any(id(b) not in skip for b in node.top)
         node.backward = node.backward and contributes and waited_for
         if not node.backward:

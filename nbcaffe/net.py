@@ -131,6 +131,11 @@ class Net(Views):
     def params(self) -> dict[str, list[Weight]]:
         return self.graph.params
 
+    @property
+    def states(self) -> dict[str, Any]:
+        """What is carried from one batch to the next, by name."""
+        return {name: kept.data for name, kept in self.graph.states.items()}
+
     def forward(
         self, blobs: Iterable[str] = (), start: str | None = None, end: str | None = None, **inputs: Any
     ) -> dict[str, np.ndarray]:
@@ -143,7 +148,7 @@ class Net(Views):
         if first == 0:
             self.tick()
         self.run_forward(first, last)
-        names = [*blobs, *((end and self.top_names[end]) or self.outputs)]
+        names = [*(blobs or ()), *((end and self.top_names[end]) or self.outputs)]
         return {name: self.device.download(self.graph.blobs[name].data) for name in names}
 
     def backward(
@@ -154,7 +159,7 @@ class Net(Views):
             self._feed(self._blob(name), value, "diff")
         first, last = self._layer_index(end, 0), self._layer_index(start, len(self.graph.nodes) - 1)
         self._backward.run_layers(first, last)
-        names = [*diffs, *self.inputs]
+        names = [*(diffs or ()), *self.inputs]
         return {
             n: self.device.download(self.graph.blobs[n].diff) for n in names if self.graph.blobs[n].diff is not None
         }
