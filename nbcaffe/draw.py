@@ -15,10 +15,12 @@ from .errors import ConfigError
 from .layer import REGISTRY, Layer
 from .net import Net
 from .netfile import read_net
+from .params import Filler
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
 from .passes.sharing import share_params
 from .passes.splits import insert_splits
+from .passes.unroll import unroll
 from .spec import LayerSpec, NetSpec
 
 TEXT, PICTURES = (".dot", ".gv"), (".svg", ".png", ".pdf")
@@ -84,7 +86,7 @@ def dot(net: Net | NetSpec, rankdir: str = "TB") -> str:
         spec = without_splits(net.spec)
         inplace = {n.spec.name for n in net.graph.nodes if n.inplace}
     else:
-        spec = share_params(net)
+        spec = share_params(unroll(net, every=True))
         inplace = set(plan_inplace(insert_splits(spec)))
     lines = [f"digraph {quoted(spec.name or 'net')} {{", f"  rankdir={rankdir}"]
     lines += ['  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11]']
@@ -153,11 +155,20 @@ def labelled(maker: LayerSpec, blob: str, shapes: Shapes, named: bool = False) -
 def shared(spec: NetSpec) -> Iterator[str]:
     """A dotted line from each owner of a weight to each layer that uses it, too."""
     places = {layer.name: index for index, layer in enumerate(spec.layers)}
+    homes: dict[str, int] = {}
     for index, layer in enumerate(spec.layers):
+        if layer.home and has_weights(layer) and homes.setdefault(layer.home, index) != index:
+            before, homes[layer.home] = homes[layer.home], index
+            yield f"n{before} -> n{index} [label={quoted(layer.home)} style=dotted dir=none constraint=false]"
         for rule in layer.param:
             if rule.owner and places.get(rule.owner[0], index) != index:
                 how = "style=dotted dir=none constraint=false"
                 yield f"n{places[rule.owner[0]]} -> n{index} [label={quoted(rule.name)} {how}]"
+
+
+def has_weights(layer: LayerSpec) -> bool:
+    """Whether its type has something to share: a filler says how that starts."""
+    return any(isinstance(param, Filler) for param in REGISTRY[layer.type].params.values())
 
 
 def quoted(text: str) -> str:

@@ -178,7 +178,18 @@ class Loss(Layer, abstract=True):
     num_bottom: ClassVar[Count] = 2
 
 
-KEYS = {"name", "type", "bottom", "top", "phase", "param", "loss_weight", "include", "exclude"}  # of every layer
+KEYS = {
+    "name",
+    "type",
+    "bottom",
+    "top",
+    "phase",
+    "param",
+    "loss_weight",
+    "include",
+    "exclude",
+    "home",
+}  # of every layer
 
 
 def refuse_reserved(cls: type[Layer]) -> None:

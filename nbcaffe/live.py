@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .layer import REGISTRY
 from .passes.imports import forgotten
 from .weights import Report
@@ -15,15 +17,21 @@ if TYPE_CHECKING:
 
 
 def position(net: Net) -> dict[str, Any]:
-    """Where a net's random numbers and data stand."""
+    """Where a net's random numbers and data stand, and what it carries from one batch to the next."""
     cursors = {name: [int(n) for n in source.cursor] for name, source in net.sources.items()}
-    return {"clock": int(net.device.download(net.clock)[0]), "cursors": cursors}
+    states = {name: net.device.download(kept.data).tolist() for name, kept in net.graph.states.items()}
+    place = {"clock": int(net.device.download(net.clock)[0]), "cursors": cursors}
+    return place | ({"states": states} if states else {})
 
 
 def move_to(net: Net, place: dict[str, Any]) -> None:
     net.device.upload(net.clock, place["clock"])
     for name, cursor in place["cursors"].items():
         net.sources[name].cursor = tuple(cursor)
+    for name, values in place.get("states", {}).items():
+        kept = net.graph.states.get(name)
+        if kept is not None and np.shape(values) == kept.shape:
+            net.device.upload(kept.data, np.asarray(values, net.dtype))
 
 
 @contextmanager

@@ -12,16 +12,17 @@ from .net import Net
 from .netfile import read_net
 from .passes.expand import expand as flat_text
 from .passes.phase import filter_phase
+from .passes.unroll import unroll
 
 NARROWEST = 100  # columns of the table; in a narrower terminal lines wrap, but no number is cut
 
 
 def expand(args: Namespace) -> int:
-    """Print the flat net; with a phase, only what that phase keeps."""
+    """Print the flat net, unrolled where it says how many steps; with a phase, only what that phase keeps."""
     spec = read_net(args.net, overrides=tuple(args.set))
     if args.phase:
         spec = filter_phase(spec, args.phase, args.level, tuple(args.stage))
-    print(flat_text(spec), end="")
+    print(flat_text(unroll(spec, every=True)), end="")
     return 0
 
 

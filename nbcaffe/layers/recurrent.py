@@ -152,6 +152,7 @@ class Recurrent(Layer, abstract=True):
         for buffer, leader in self.shared:
             buffer.data = leader.data
         for node in self.nodes:
+            node.layer.clock = self.clock
             for blob in node.top:
                 if id(blob) in self.data:
                     blob._data = self.array(blob, self.data, "_data")

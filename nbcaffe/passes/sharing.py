@@ -98,11 +98,34 @@ def freeze(layers: Layers, names: Iterable[str], where: str, problems: Problems)
     """Mark the layers that must not learn; a name may be a pattern like ``conv*``."""
     frozen: set[str] = set()
     for name in names:
-        found = named(name, [layer.name for layer in layers])
+        found = named(name, names_of(layers))
         if not found:
-            problems.add(where, f"freeze: no layer {name!r}{did_you_mean(name, [layer.name for layer in layers])}")
+            problems.add(where, f"freeze: no layer {name!r}{did_you_mean(name, names_of(layers))}")
         frozen |= found
-    return tuple(_frozen(layer) if layer.name in frozen else layer for layer in layers)
+    return _freeze(layers, frozen)
+
+
+def names_of(layers: Layers, block: str = "") -> list[str]:
+    """Of all layers; one inside an unroll block has the block's name before its own: ``rnn/gates``."""
+    names = []
+    for layer in layers:
+        names.append(f"{block}{layer.name}")
+        if layer.block is not None:
+            names += names_of(layer.block.layers, f"{block}{layer.name}/")
+    return names
+
+
+def _freeze(layers: Layers, frozen: set[str], block: str = "") -> Layers:
+    """Blocks are frozen layer by layer, whole if their own name is frozen."""
+    out = []
+    for layer in layers:
+        name = f"{block}{layer.name}"
+        if layer.block is not None:
+            inside = names_of(layer.block.layers, f"{name}/") if name in frozen else ()
+            inner = _freeze(layer.block.layers, frozen | set(inside), f"{name}/")
+            layer = replace(layer, block=replace(layer.block, layers=inner))
+        out.append(_frozen(layer) if name in frozen else layer)
+    return tuple(out)
 
 
 def freeze_more(spec: NetSpec, names: Iterable[str], where: str) -> NetSpec:

@@ -1,0 +1,345 @@
+"""Unrolling: the two modes agree, gradients flow through every hand-over, and what is wrong is said once."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbcaffe import TEST, Net, get_solver
+from nbcaffe.errors import ConfigError, NbcaffeError, ShapeError
+from nbcaffe.netfile import read_net
+from nbcaffe.passes.expand import expand
+from nbcaffe.passes.unroll import unroll
+
+T, N, D, H = 4, 3, 5, 6
+
+CELL = """
+        - {name: xg, type: InnerProduct, bottom: x, num_output: 6, weight_filler: xavier, bias_filler: gaussian}
+        - {name: hg, type: InnerProduct, bottom: h, num_output: 6, weight_filler: xavier, bias_term: false}
+        - {name: sum, type: Eltwise, bottom: [xg, hg]}
+        - {name: h_new, type: TanH}"""
+
+
+def block(more="", state="{h: {next: h_new, num_output: 6}}", layers=CELL, outputs="{h_new: hidden}", name="rnn"):
+    return f"""
+  - unroll:
+      name: {name}
+      inputs: {{x: x}}
+      state: {state}
+      outputs: {outputs}
+      {more}
+      layers: {layers}"""
+
+
+INPUTS = f"""
+layers:
+  - {{name: x, type: Input, shape: [[{T}, {N}, {D}]]}}
+  - {{name: cont, type: Input, shape: [[{T}, {N}]]}}
+  - {{name: lengths, type: Input, shape: [[{N}]]}}
+  - {{name: h0, type: Input, shape: [[{N}, {H}]]}}
+  - {{name: unread, type: Silence, bottom: [cont, lengths, h0]}}"""
+SUMS = """
+  - {name: loss, type: Reduction, bottom: hidden, operation: SUMSQ, loss_weight: 1}"""
+
+CONT = "{next: h_new, num_output: 6, init: carry}"
+BIDIRECTIONAL = (
+    block(f"steps: {T}\n      mode: MODE", outputs="{h_new: there}", name="there")
+    + block(f"steps: {T}\n      mode: MODE\n      reverse: true", outputs="{h_new: back}", name="back")
+    + "\n  - {name: hidden, type: Concat, bottom: [there, back], axis: 2}"
+)
+STACKED = block(f"steps: {T}\n      mode: MODE", outputs="{h_new: below}", name="below") + block(
+    f"steps: {T}\n      mode: MODE"
+).replace("inputs: {x: x}", "inputs: {x: below}")
+NESTED = block(
+    f"steps: {T}\n      mode: MODE",
+    layers="""
+        - {name: twice, type: Reshape, bottom: x, shape: {dim: [1, 3, 5]}}
+        - {name: both, type: Concat, bottom: [twice, twice], axis: 0}
+        - unroll:
+            name: inner
+            steps: 2
+            inputs: {z: both}
+            state: {g: {next: g_new, init: h}}
+            outputs: {}
+            last: {g_new: g_last}
+            layers:
+              - {name: zg, type: InnerProduct, bottom: z, num_output: 6, weight_filler: xavier}
+              - {name: gg, type: InnerProduct, bottom: g, num_output: 6, weight_filler: xavier}
+              - {name: gsum, type: Eltwise, bottom: [zg, gg]}
+              - {name: g_new, type: TanH}
+        - {name: h_new, type: TanH, bottom: g_last}""",
+)
+HAND_OVER = block(
+    f"steps: {T}\n      mode: MODE\n      last: {{h_new: code}}", outputs="{h_new: coded}", name="enc"
+) + block(f"steps: {T}\n      mode: MODE", state="{h: {next: h_new, init: code}}", name="dec")
+CASES = {
+    "zeros": block(f"steps: {T}\n      mode: MODE"),
+    "given": block(f"steps: {T}\n      mode: MODE", state="{h: {next: h_new, init: h0}}"),
+    "learned": block(f"steps: {T}\n      mode: MODE", state="{h: {next: h_new, num_output: 6, init: learned}}"),
+    "carry": block(f"steps: {T}\n      mode: MODE\n      cont: cont", state=f"{{h: {CONT}}}"),
+    "cont": block(f"steps: {T}\n      mode: MODE\n      cont: cont"),
+    "cont backwards": block(f"steps: {T}\n      mode: MODE\n      cont: cont\n      reverse: true"),
+    "lengths": block(f"steps: {T}\n      mode: MODE\n      lengths: lengths\n      last: {{h_new: final}}"),
+    "lengths backwards": block(f"steps: {T}\n      mode: MODE\n      lengths: lengths\n      reverse: true"),
+    "reads outside": block(f"steps: {T}\n      mode: MODE", layers=CELL.replace("[xg, hg]", "[xg, hg, h0]")),
+    "bidirectional": BIDIRECTIONAL,
+    "stacked": STACKED,
+    "nested": NESTED,
+    "hand-over": HAND_OVER,
+    "dropout": block(
+        f"steps: {T}\n      mode: MODE",
+        layers=CELL.replace("name: h_new, type: TanH", "name: h_t, type: TanH")
+        + "\n        - {name: h_new, type: Dropout}",
+    ),
+}
+
+
+def values(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "x": rng.standard_normal((T, N, D)),
+        "cont": rng.integers(0, 2, (T, N)),
+        "lengths": np.array([2, 4, 1]),
+        "h0": rng.standard_normal((N, H)),
+    }
+
+
+def run(text, mode, passes=1, **options):
+    net = Net((INPUTS + text + SUMS).replace("MODE", mode), "TRAIN", **options)
+    for seed in range(passes):
+        net.forward(**values(seed))
+        net.clear_param_diffs()
+        net.backward()
+    return net
+
+
+def gradients(net):
+    return {(name, i): w.diff.copy() for name, weights in net.params.items() for i, w in enumerate(weights)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fused_and_unrolled_give_the_same_numbers(case):
+    flat, fused = run(CASES[case], "unrolled", 2), run(CASES[case], "fused", 2)
+    assert len(flat.layers) > len(fused.layers)
+    assert fused.loss() == pytest.approx(flat.loss(), rel=1e-5)
+    np.testing.assert_allclose(fused.blobs["hidden"].data, flat.blobs["hidden"].data, rtol=1e-5, atol=1e-6)
+    expected, got = gradients(flat), gradients(fused)
+    assert set(got) == set(expected)
+    for key, diff in expected.items():
+        np.testing.assert_allclose(got[key], diff, rtol=1e-4, atol=1e-5 * max(1, np.abs(diff).max()), err_msg=str(key))
+
+
+@pytest.mark.parametrize("mode", ["unrolled", "fused"])
+@pytest.mark.parametrize("case", [case for case in CASES if case != "dropout"])
+def test_the_gradient_is_that_of_the_loss(case, mode):
+    """Through initial and final states, masks, both directions and blocks in blocks."""
+    net = Net((INPUTS + CASES[case] + SUMS).replace("MODE", mode), dtype=np.float64)
+    given, rng = values(), np.random.default_rng(5)
+    if "cont" in case or case == "carry":
+        given["cont"][0] = 0  # else a pass depends on the one before
+    net.forward(**given)
+    net.clear_param_diffs()
+    net.backward()
+    slope, step = 0.0, 1e-6
+    directions = {}
+    for name, weights in net.params.items():
+        for i, w in enumerate(weights):
+            directions[name, i] = rng.standard_normal(w.shape)
+            slope += (w.diff * directions[name, i]).sum()
+    losses = []
+    for sign in (1, -1):
+        for (name, i), d in directions.items():
+            net.params[name][i].data[...] += sign * step * d
+        net.forward(**given)
+        losses.append(net.loss())
+        for (name, i), d in directions.items():
+            net.params[name][i].data[...] -= sign * step * d
+    assert slope == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-6)
+
+
+def test_memory_plans_change_nothing():
+    for mode in ("unrolled", "fused"):
+        keep, plan = (run(CASES["lengths"], mode, memory=memory) for memory in ("keep", "plan"))
+        for key, diff in gradients(keep).items():
+            np.testing.assert_array_equal(gradients(plan)[key], diff)
+
+
+def test_weights_are_there_once_and_fit_any_length(tmp_path):
+    fused, flat = run(CASES["zeros"], "fused"), run(CASES["zeros"], "unrolled")
+    assert [*fused.params] == [*flat.params] == ["rnn/xg", "rnn/hg"]
+    for net in (fused, flat):
+        net.save(tmp_path / "w.h5")
+        longer = (INPUTS + block()).replace(f"[{T}, {N}, {D}]", f"[9, {N}, {D}]")
+        report = Net(longer).copy_from(tmp_path / "w.h5")
+        assert sorted(report.matched) == ["rnn/hg", "rnn/xg"]
+    assert len(flat.parameters) == 3
+
+
+def test_expand_shows_the_flat_net_and_reads_back():
+    spec = read_net((INPUTS + CASES["cont"] + SUMS).replace("MODE", "fused"))
+    text = expand(unroll(spec, every=True))
+    assert "rnn/3/hg" in text and "unroll" not in text
+    flat, fused = Net(text), Net(spec)
+    for net in (flat, fused):
+        net.forward(**values())
+    assert flat.loss() == pytest.approx(fused.loss(), rel=1e-6)
+    assert [*flat.params] == [*fused.params]
+
+
+def test_a_block_written_out_as_a_block_reads_back():
+    for case in CASES.values():
+        spec = read_net((INPUTS + case + SUMS).replace("MODE", "fused"))
+        assert read_net(expand(spec)) == spec
+
+
+def test_another_length_on_reshape():
+    net = Net(INPUTS + block() + SUMS)
+    net.blobs["x"].reshape(7, N, D)
+    net.reshape()
+    net.forward(x=np.ones((7, N, D)))
+    assert net.blobs["hidden"].shape == (7, N, H)
+
+
+def test_sequences_after_their_length_do_not_count():
+    net = run(CASES["lengths"], "fused")
+    hidden, final = net.blobs["hidden"].data, net.blobs["final"].data
+    for sample, length in enumerate(values()["lengths"]):
+        assert not hidden[length:, sample].any()
+        np.testing.assert_array_equal(final[sample], hidden[length - 1, sample])
+
+
+def test_states_are_carried_from_batch_to_batch():
+    text = INPUTS.replace(f"[{T}, {N}", f"[{2 * T}, {N}")
+    whole = Net((text + CASES["carry"] + SUMS).replace("MODE", "fused").replace(f"steps: {T}", f"steps: {2 * T}"))
+    halves = Net((INPUTS + CASES["carry"] + SUMS).replace("MODE", "fused"))
+    x = np.random.default_rng(1).standard_normal((2 * T, N, D))
+    cont = np.ones((2 * T, N))
+    cont[0] = 0
+    whole.forward(x=x, cont=cont)
+    parts = [halves.forward(x=x[t : t + T], cont=cont[t : t + T], blobs=["hidden"])["hidden"].copy() for t in (0, T)]
+    np.testing.assert_allclose(np.concatenate(parts), whole.blobs["hidden"].data, rtol=1e-6)
+
+
+def test_dropout_draws_anew_in_each_step():
+    hidden = run(CASES["dropout"], "fused").blobs["hidden"].data
+    masks = [tuple((hidden[t] == 0).ravel()) for t in range(T)]
+    assert len(set(masks)) == T
+
+
+def test_a_run_with_states_resumes_to_the_bit(tmp_path):
+    net = f"""
+layers:
+  - {{name: data, type: DummyData, top: [x, cont], shape: [[{T}, {N}, {D}], [{T}, {N}]],
+     data_filler: [{{type: gaussian}}, {{type: constant, value: 1}}]}}""" + CASES["carry"].replace("MODE", "fused")
+    (tmp_path / "net.yaml").write_text(net + SUMS)
+    solver = f"net: net.yaml\nbase_lr: 0.01\nlr_policy: fixed\nmax_iter: 6\nsnapshot_prefix: {tmp_path}/run/s\n"
+    (tmp_path / "solver.yaml").write_text(solver)
+    first = get_solver(str(tmp_path / "solver.yaml"))
+    first.step(3)
+    state = first.snapshot()
+    first.step(3)
+    second = get_solver(str(tmp_path / "solver.yaml"))
+    second.restore(state)
+    second.step(3)
+    for name, weights in first.net.params.items():
+        for mine, theirs in zip(weights, second.net.params[name], strict=True):
+            np.testing.assert_array_equal(mine.data, theirs.data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            block(state="{h: {next: h_nwe, num_output: 6}}"),
+            "state 'h' is never produced: no layer of the step makes 'h_nwe'",
+        ),
+        (block(state="{h: {next: h_new}}"), "state 'h' starts from zeros: give its size"),
+        (block("steps: 0"), "steps: expected an int and >= 1, got 0"),
+        (block(layers=CELL.replace("bottom: [xg, hg]", "bottom: [xg, h_new]")), "reads blob 'h_new'"),
+        (block("mode: unrolled"), "mode: unrolled needs steps"),
+        (block("stepz: 3"), "no key 'stepz', did you mean 'steps'?"),
+        (block(outputs="{h_nwe: hidden}"), "outputs: the step makes no blob 'h_nwe', did you mean 'h_new'?"),
+        (block(layers=CELL.replace("bottom: h,", "bottom: hh,")), "reads blob 'hh', which no earlier layer makes"),
+        (
+            block("lengths: lengths\n      last: {xg: final}"),
+            "with lengths only states keep their last value, not 'xg'",
+        ),
+        (block(outputs="{}"), "it needs outputs or last"),
+        (block(layers=CELL.replace("num_output: 6,", "num_ouput: 6,")), "did you mean 'num_output'?"),
+        (block("cont: count"), "reads blob 'count', which no earlier layer makes, did you mean 'cont'?"),
+    ],
+)
+def test_what_is_wrong_with_a_block_is_said_once(text, message):
+    with pytest.raises(ConfigError) as caught:
+        Net(INPUTS + text + SUMS)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_shapes_that_do_not_fit_name_the_block():
+    with pytest.raises(ShapeError, match="needs the same number of time steps everywhere, got 4"):
+        Net(INPUTS.replace(f"[[{T}, {N}]]", f"[[{T + 1}, {N}]]") + CASES["cont"].replace("MODE", "fused") + SUMS)
+    with pytest.raises(ShapeError, match="T = 0"):
+        Net(INPUTS.replace(f"[[{T}, {N}, {D}]]", f"[[0, {N}, {D}]]") + block() + SUMS)
+    with pytest.raises(NbcaffeError, match="sequence 1 has the length 9; expected a whole number"):
+        Net((INPUTS + CASES["lengths"] + SUMS).replace("MODE", "fused")).forward(lengths=[1, 9, 1])
+
+
+def test_an_inner_layer_is_frozen_and_set_by_its_whole_name():
+    text = INPUTS + block(f"steps: {T}\n      mode: unrolled") + SUMS
+    net = Net("freeze: [rnn/xg]\n" + text)
+    assert [w.lr_mult for w in net.params["rnn/xg"]] == [0, 0] and net.params["rnn/hg"][0].lr_mult == 1
+    net = Net(text, overrides=["rnn/xg.bias_filler=constant", "rnn.mode=fused"])
+    assert not net.params["rnn/xg"][1].data.any() and "rnn" in net.layer_dict
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "PeepholeLSTM"])
+def test_cells_learn_to_remember(kind):
+    """The first symbol of a sequence, asked for at its end."""
+    net = f"""
+layers:
+  - {{name: x, type: Input, shape: [[6, 16, 2]]}}
+  - {{name: lengths, type: Input, shape: [[16]]}}
+  - {{name: label, type: Input, shape: [[16]]}}
+  - {{name: rnn, type: {kind}, bottom: [x, lengths], num_output: 8, weight_filler: xavier}}
+  - {{name: times, type: Slice, bottom: rnn, axis: 0, slice_point: 5, top: [before, end]}}
+  - {{name: unread, type: Silence, bottom: before}}
+  - {{name: scores, type: InnerProduct, bottom: end, axis: 2, num_output: 2, weight_filler: xavier}}
+  - {{name: loss, type: SoftmaxWithLoss, bottom: [scores, label], softmax_param: {{axis: 2}}}}
+"""
+    solver = get_solver({"net": net, "type": "Adam", "base_lr": 0.02, "lr_policy": "fixed", "max_iter": 120})
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        label = rng.integers(0, 2, 16)
+        x = 0.3 * rng.standard_normal((6, 16, 2))
+        x[0, np.arange(16), label] += 2
+        for name, value in (("x", x), ("lengths", np.full(16, 6)), ("label", label)):
+            solver.net.blobs[name].data[...] = value
+        solver.step(1)
+    assert np.mean(list(solver.losses)[-10:]) < 0.2
+
+
+def test_the_blocks_of_the_documentation_run():
+    text = (Path(__file__).parents[1] / "docs" / "recurrent.md").read_text(encoding="utf-8")
+    layer, step, pair = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    head = "layers:\n" + "".join(
+        f"- {{name: {name}, type: Input, shape: [{shape}]}}\n"
+        for name, shape in (("cont", [5, 2]), ("label", [5, 2]), ("target", [5, 2, 3]), ("source_length", [2]))
+    )
+    lstm = Net(head + "- {name: data, type: Input, shape: [[5, 2]]}\n" + layer)
+    assert lstm.blobs["scores"].shape == (5, 2, 65) and lstm.params["lstm"][0].shape == (1024, 64)
+    own = Net(head + "- {name: embed, type: Input, shape: [[5, 2, 7]]}\n" + step)
+    assert own.blobs["hidden"].shape == (5, 2, 256) and own.blobs["final"].shape == (2, 256)
+    dense = "{name: h_new, type: InnerProduct, bottom: h, num_output: 128, weight_filler: xavier}"
+    coder = pair.replace("layers: [...]", f"layers: [{dense}]")
+    both = Net("force_backward: true\n" + head + "- {name: source, type: Input, shape: [[5, 2, 3]]}\n" + coder)
+    assert both.blobs["decoded"].shape == (5, 2, 128)
+
+
+def test_a_test_net_of_another_length_shares_the_weights():
+    text = block(f"steps: {T}\n      mode: unrolled") + SUMS
+    train = Net(INPUTS + text)
+    test = Net(INPUTS.replace(f"[[{T}, {N}, {D}]]", f"[[1, {N}, {D}]]") + block() + SUMS, TEST, share=train)
+    train.params["rnn/hg"][0].data[...] = 7
+    assert (test.params["rnn/hg"][0].data == 7).all()
