@@ -36,7 +36,7 @@ def run(args: Namespace) -> int:
     net = Net(source, phase, device=args.device, level=level, stages=stages, overrides=overrides)
     last = last_layer(net, args.blobs)
     report = net.copy_from(files) if files else None
-    below = {node.layer.name for node in net.graph.nodes[: last + 1]}
+    below = {weight.address[0] for node in net.graph.nodes[: last + 1] for weight in node.layer.weights}
     missing = [name for name in (report.missing if report else net.params) if name in below]
     if missing:
         console.print(f"warning: features of untrained weights: {', '.join(missing)}", markup=False)

@@ -139,4 +139,4 @@ def save_weights(path: str | Path, params: Params, device: Device, net: Mapping[
 
 
 def _is_own(weight: Weight, layer: str) -> bool:
-    return weight.owner is weight or weight.owner.name.rsplit("/", 1)[0] == layer
+    return weight.owner is weight or weight.owner.address[0] == layer

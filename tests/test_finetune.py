@@ -134,6 +134,27 @@ def test_a_layer_that_borrows_its_first_weight_and_owns_its_second_is_saved_and_
     assert equal(values(other), values(one), ["x", "y"])
 
 
+@pytest.mark.parametrize("ending", ["h5", "caffemodel"])
+def test_weights_of_an_unrolled_net_are_those_of_its_fused_form(ending, tmp_path):
+    if ending == "caffemodel":
+        pytest.importorskip("google.protobuf", reason="caffemodels need the extra: pip install 'nbcaffe[caffe]'")
+    text = """
+layers:
+  - {name: x, type: Input, shape: [[4, 3, 5]]}
+  - unroll:
+      {name: rnn, steps: 4, mode: MODE, inputs: {x: x}, state: {h: {next: h_new, num_output: 6}},
+       outputs: {h_new: hidden},
+       layers: [{name: xg, type: InnerProduct, bottom: x, num_output: 6, weight_filler: xavier},
+                {name: hg, type: InnerProduct, bottom: h, num_output: 6, weight_filler: xavier},
+                {name: sum, type: Eltwise, bottom: [xg, hg]}, {name: h_new, type: TanH}]}
+"""
+    flat, fused = (nbcaffe.Net(text.replace("MODE", mode), seed=k) for k, mode in enumerate(("unrolled", "fused")))
+    flat.save(tmp_path / f"w.{ending}")
+    report = fused.copy_from(tmp_path / f"w.{ending}")
+    assert report.matched == list(fused.params) and not report.missing + report.unused
+    assert equal(values(fused), values(flat), flat.params)
+
+
 def test_a_fully_convolutional_net_takes_the_weights_of_inner_products():
     text = """
 layers:

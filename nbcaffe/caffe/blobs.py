@@ -122,6 +122,10 @@ def model_bytes(net: Any, weights: Mapping[str, Sequence[np.ndarray]], path: str
     """A ``.caffemodel``: the layers of a net (a message), each with its weights."""
     raw = message("NetParameter", raw=True)
     raw.ParseFromString(net.SerializePartialToString())
+    present = {layer.name for layer in raw.layer}
+    for name in weights:
+        if weights[name] and name not in present:  # of an unrolled layer, whose copies have names of their own
+            raw.layer.add().name = name
     for layer in raw.layer:
         for values in weights.get(layer.name, ()):
             fill_blob(layer.blobs.add(), np.asarray(values))
