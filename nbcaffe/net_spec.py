@@ -122,13 +122,15 @@ class NetSpec:
             several = isinstance(value, tuple) and all(isinstance(one, Top) for one in value)
             hint = f"; {len(value)} tops need as many names: n.{name}, n.other = ..." if several else ""
             raise ConfigError(f"n.{name}: expected what a layer gives, like L.ReLU(n.x), got {value!r:.80}{hint}")
+        if hasattr(type(self), name) or name == "tops":
+            raise ConfigError(f"n.{name}: NetSpec has something of this name; call the top otherwise")
         for other, top in self.tops.items():
             if top is value and other != name:
                 raise ConfigError(f"n.{name}: {value!r} is called n.{other} already; a blob has one name")
         self.tops[name] = value
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # copy and pickle look for these
+        if name.startswith("__") or name == "tops":  # copy and pickle look for these before there are any
             raise AttributeError(name)
         if name not in self.tops:
             raise NoSuchName(f"the net spec has no top {name!r}{did_you_mean(name, self.tops)}")

@@ -16,6 +16,10 @@ def layer_type_list() -> list[str]:
     return sorted(REGISTRY)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *REGISTRY})
+
+
 def __getattr__(name: str) -> Any:
     """``L.Convolution`` of ``from nbcaffe import layers as L``."""
     return layer_function(name)
