@@ -33,7 +33,11 @@ class Words:
 class Params:
     """The words of every layer type, and all that the module ``nbcaffe.params`` defines."""
 
+    __name__ = "params"
+
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         if hasattr(declarations, name):
             return getattr(declarations, name)
         if name in SHARED:
