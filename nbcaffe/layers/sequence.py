@@ -161,6 +161,18 @@ class KeepState(Layer):
             zero[bottom[0].count](bottom[0].diff.reshape(bottom[0].count))
 
 
+def refuse_lengths(blob: Blob, steps: int, place: str) -> None:
+    """Raise unless all sequences have a whole number of steps, 1 to ``steps``."""
+    lengths = device_of(blob.data).download(blob.data)
+    wrong = ~((lengths >= 1) & (lengths <= steps) & (lengths == np.floor(lengths)))
+    if wrong.any():
+        sample = int(wrong.argmax())
+        raise LabelError(
+            f"{place}: sequence {sample} has the length {lengths[sample]:g}; expected a whole number, 1 to "
+            f"{steps}, the number of time steps"
+        )
+
+
 class Hold(Layer):
     """Where a sequence has ended: bottom 0 for samples longer than ``time``, else bottom 1, or 0 if there is none.
 
@@ -187,16 +199,8 @@ class Hold(Layer):
         return [values[0].shape]
 
     def guard(self) -> None:
-        if self.steps is None:
-            return
-        lengths = device_of(self.lengths.data).download(self.lengths.data)
-        wrong = ~((lengths >= 1) & (lengths <= self.steps) & (lengths == np.floor(lengths)))
-        if wrong.any():
-            sample = int(wrong.argmax())
-            raise LabelError(
-                f"{self.place}: sequence {sample} has the length {lengths[sample]:g}; expected a whole number, 1 to "
-                f"{self.steps}, the number of time steps"
-            )
+        if self.steps is not None:
+            refuse_lengths(self.lengths, self.steps, self.place)
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         *values, lengths = bottom
