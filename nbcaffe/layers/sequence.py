@@ -22,7 +22,8 @@ def repeat_row(n, i, row, y):
 
 @kernel
 def hold(n, i, new, old, lengths, y, time):
-    y[n, i] = new[n, i] if lengths[n] > time else old[n, i]
+    fresh, kept = new[n, i], old[n, i]  # both are read: a choice of what to read is not vectorised
+    y[n, i] = fresh if lengths[n] > time else kept
 
 
 @kernel
