@@ -59,6 +59,7 @@ LEVELS = (
     {"check"},
     {"plot"},
     {"alone"},
+    {"verbs"},
     {"cli"},
     {"__main__"},
 )
