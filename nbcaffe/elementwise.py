@@ -85,6 +85,7 @@ class Elementwise(Layer, abstract=True):
         The backward pass differentiates this one in the place of ``f``; it names which arguments of ``f`` it needs.
     """
 
+    per_sample = True
     f: ClassVar[Callable]
     surrogate: ClassVar[Callable | None] = None
     formula: ClassVar[Formula]

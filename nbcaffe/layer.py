@@ -38,6 +38,9 @@ class Layer:
         "" for own tops, "data" if each top is the bottom's data, "both" if also its diff (a view).
     resizes : bool
         Whether each pass may give the tops other shapes; :meth:`prepare` says which.
+    per_sample : bool
+        Whether each item along the first axis of its blobs is computed by itself; a recurrent net then takes all time
+        steps at once where it can.
     examples : tuple of dict
         Parameters, and ``bottom``: a list of shapes; ``num_top`` if it is not the least.
         They are the layer's tests, its snippet and its benchmark.
@@ -53,6 +56,7 @@ class Layer:
     differentiable: ClassVar[tuple[int, ...] | None] = None
     shares: ClassVar[str] = ""
     resizes: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = False
     loss: ClassVar[bool] = False
     kinks: ClassVar[tuple[float, ...]] = ()
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)

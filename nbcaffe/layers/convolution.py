@@ -16,6 +16,7 @@ Sizes = tuple[int, ...]
 class Windowed(Layer, abstract=True):
     """Windows over one to three spatial axes, with Caffe's ways to give their sizes."""
 
+    per_sample = True
     kernel_size = Ints((), ge=1, doc="size of the window: one number, or one for each axis")
     stride = Ints((), ge=1, doc="step between windows; 1 if not given")
     pad = Ints((), ge=0, doc="zeros around the input; 0 if not given")

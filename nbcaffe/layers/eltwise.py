@@ -57,6 +57,7 @@ class Eltwise(Layer):
     bottoms, else to the earlier.
     """
 
+    per_sample = True
     operation = Choice("PROD", "SUM", "MAX", default="SUM", doc="how elements are combined")
     coeff = Floats((), doc="for SUM: a factor for each bottom; 1 if not given")
     stable_prod_grad = Bool(True, doc="for PROD: multiply the others instead of dividing by this one")

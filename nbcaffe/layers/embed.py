@@ -26,6 +26,7 @@ class Embed(Indexed):
     InnerProduct of one-hot vectors, without making them; an index out of range is an error.
     """
 
+    per_sample = True
     num_output = Int(ge=1, doc="length of each vector")
     input_dim = Int(ge=1, doc="how many different indices there are")
     bias_term = Bool(True, doc="add a learned bias to all vectors")

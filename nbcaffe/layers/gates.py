@@ -79,6 +79,8 @@ def fill_ones(i, x):
 class Unit(Layer, abstract=True):
     """All gradients of a unit come from one kernel: those that nobody asks for go to work space."""
 
+    per_sample = True
+
     def spares(self, bottom: Sequence[Blob]) -> list[Buffer]:
         return [self.buffer(blob.count) for blob in bottom]
 

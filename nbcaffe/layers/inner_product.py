@@ -18,6 +18,7 @@ class InnerProduct(Layer):
     Weights are (num_output, inputs), with ``transpose`` (inputs, num_output).
     """
 
+    per_sample = True
     num_output = Int(ge=1, doc="number of outputs")
     bias_term = Bool(True, doc="add a learned bias to each output")
     weight_filler = Filler("constant", doc="how the weights start")

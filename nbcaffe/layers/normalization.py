@@ -111,6 +111,7 @@ class LRN(Layer):
     Krizhevsky et al., *ImageNet classification with deep convolutional neural networks*, NIPS 2012.
     """
 
+    per_sample = True
     local_size = Int(5, ge=1, doc="how many channels, or how wide a square; odd")
     alpha = Float(1.0, doc="weight of the neighbours' mean square")
     beta = Float(0.75, doc="the power")

@@ -164,6 +164,7 @@ class Pooling(Layer):
             self.fail(f"the window {window} is larger than the padded input {shape[-2:]}")
         self.window = (*window, *stride, *pad)
         self.planes = prod(shape[:-2])
+        vars(self)["per_sample"] = self.pool != "STOCHASTIC"
         whole = all(2 * o <= n for o, n in zip(out, shape[-2:], strict=True))
         self.simple = self.window == (2, 2, 2, 2, 0, 0) and whole
         self.averages = self.pool == "STOCHASTIC" and self.phase == "TEST"

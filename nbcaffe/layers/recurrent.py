@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from ..blob import Blob, Buffer
 from ..graph import Graph, Node, build, decide_backward
@@ -10,21 +9,17 @@ from ..layer import Layer
 from ..passes.splits import insert_splits
 from ..passes.unroll import unrolled
 from ..spec import Block, LayerSpec, NetSpec, builtin
+from .folding import ARRAYS, Folding, Place, array
 from .structural import copy, zero
 
-
-class View(NamedTuple):
-    """Where a blob of the step lives: from value ``first`` on of another blob, or of memory of the layer's own."""
-
-    owner: Blob | Buffer
-    first: int
+Key = tuple[str, int | None, str]  # block, time and name of what stands in a step
 
 
 class Recurrent(Layer, abstract=True):
     """A block of the net, run as one layer: ``block`` says what one step does.
 
     All values of one blob of the step, over time, lie side by side; what the step reads of a sequence, and what it
-    adds to one, are parts of that sequence's own memory.
+    adds to one, are parts of that sequence's own memory.  So layers of the step can be folded (see :mod:`folding`).
     """
 
     num_bottom = (0, None)
@@ -73,10 +68,8 @@ class Recurrent(Layer, abstract=True):
                 self.fail(f"{name!r} needs the axes time and sample, T x N, got {shape}")
             found.setdefault(shape[0], repr(name))
         if len(found) > 1:
-            self.fail(
-                "needs the same number of time steps everywhere, got "
-                + " and ".join(f"{n} ({of})" for n, of in found.items())
-            )
+            every = " and ".join(f"{n} ({of})" for n, of in found.items())
+            self.fail(f"needs the same number of time steps everywhere, got {every}")
         steps = next(iter(found))
         if steps < 1:
             self.fail("needs at least one time step, got T = 0")
@@ -85,59 +78,112 @@ class Recurrent(Layer, abstract=True):
     # -- memory --------------------------------------------------------------------------------------------------
 
     def lay_out(self) -> None:
-        """Find each inner blob's place, and declare the memory that is this layer's own."""
-        self.data: dict[int, View] = {}
-        self.diff: dict[int, View] = {}
+        """Find each inner blob's place, declare this layer's own memory, and see which layers fold."""
+        self.places: dict[str, dict[int, Place]] = {slot: {} for slot in ARRAYS}
         self.silent: set[int] = set()  # nodes that need not run: their top is their bottom's memory
+        self.keys = self.name_blobs()
         below = {id(top): node.bottom[0] for node in self.nodes if node.layer.shares for top in node.top}
-        for index, node in enumerate(self.nodes):
+        for node in self.nodes:
             if node.spec.type == "Unstack":
-                self.part(index, node.bottom[0], node.top)
-            elif node.spec.type == "Stack":
-                roots = []
-                for blob in node.bottom:
-                    while id(blob) in below:
-                        blob = below[id(blob)]
-                    roots.append(blob)
-                if not any(id(root) in self.data for root in roots) and node.top[0] in self.outputs:
-                    self.part(index, node.top[0], roots, node.bottom)
+                self.part(node, node.bottom[0], node.top, node.top)
+            elif node.spec.type == "Stack" and node.top[0] in self.outputs:
+                roots = [root(blob, below) for blob in node.bottom]
+                if not any(id(blob) in self.places["_data"] for blob in roots):
+                    self.part(node, node.top[0], roots, node.bottom)
+        self.skip_splits()
         owned = {id(blob) for blob in (*self.inputs, *self.outputs)}
-        self.families: dict[tuple[str, str], Buffer] = {}
-        blobs = {id(blob): blob for node in self.nodes for blob in node.top if id(blob) not in owned}
+        inner = {id(blob): blob for node in self.nodes for blob in node.top if id(blob) not in owned}
         for node in self.nodes:
+            slots = {"": (), "data": ARRAYS[:1], "both": ARRAYS}[node.layer.shares]
             for blob in node.top:
-                if id(blob) in blobs and node.layer.shares and blob is not node.bottom[0]:
-                    self.data.setdefault(id(blob), View(node.bottom[0], 0))
-                    if node.layer.shares == "both":
-                        self.diff.setdefault(id(blob), View(node.bottom[0], 0))
-        for blob in blobs.values():
-            for slot, places in (("data", self.data), ("diff", self.diff)):
-                if id(blob) not in places:
-                    places[id(blob)] = self.own(blob, slot)
-        self.borrow_work_space()
+                for slot in slots if id(blob) in inner and blob is not node.bottom[0] else ():
+                    self.places[slot].setdefault(id(blob), Place(node.bottom[0], 0))
+        self.own_memory([*inner.values()])
+        self.folding = Folding(self.groups(), *self.ends(), self.find)
+        self.share_work_space()
 
-    def part(self, index: int, whole: Blob, parts: Sequence[Blob], diffs: Sequence[Blob] = ()) -> None:
-        """Blobs that are the parts of another one, in order."""
-        self.silent.add(index)
-        for time, (blob, diff) in enumerate(zip(parts, diffs or parts, strict=True)):
-            self.data[id(blob)] = View(whole, time * blob.count)
-            self.diff[id(diff)] = View(whole, time * blob.count)
-
-    def own(self, blob: Blob, slot: str) -> View:
-        """A place in the memory for all times of this blob."""
-        prefix, time, name = split_name(blob.name)
-        key = (f"{prefix}/{name}", slot)
-        if key not in self.families:
-            count = self.steps if time is not None else 1
-            self.families[key] = self.buffer(count * blob.count, keep=True)
-        return View(self.families[key], (time or 0) * blob.count)
-
-    def borrow_work_space(self) -> None:
-        """The layers of the step run one after another: what they need for a moment only, they share."""
-        self.shared: list[tuple[Buffer, Buffer]] = []
-        pool: dict[tuple, Buffer] = {}
+    def skip_splits(self) -> None:
+        """A Split with one reader that can pass a gradient on has nothing to add up."""
+        readers = {id(blob): node.layer for node in self.nodes for blob in node.bottom}
         for node in self.nodes:
-            for number, buffer in enumerate(node.layer.buffers):
+            if node.spec.type == "Split" and not any(top is out for top in node.top for out in self.outputs):
+                live = [top for top in node.top if id(top) in readers and readers[id(top)].differentiable != ()]
+                if len(live) == 1:
+                    self.silent.add(id(node))
+                    self.places["_diff"].setdefault(id(live[0]), Place(node.bottom[0], 0))
+
+    def name_blobs(self) -> dict[int, Key]:
+        """Block, time and name of each blob; of a Split's tops, those of the blob it splits."""
+        keys: dict[int, Key] = {}
+        for node in self.nodes:
+            for number, blob in enumerate(node.top):
+                key = split_name(blob.name)
+                if node.spec.type == "Split" and id(node.bottom[0]) in keys:
+                    block, time, name = keys[id(node.bottom[0])]
+                    key = (block, time, f"{name} split {number}")
+                keys.setdefault(id(blob), key)
+        return keys
+
+    def part(self, node: Node, whole: Blob, data: Sequence[Blob], diffs: Sequence[Blob]) -> None:
+        """Blobs that are the parts of another one, in order; the node that would cut or join them has no work."""
+        self.silent.add(id(node))
+        for slot, parts in zip(ARRAYS, (data, diffs), strict=True):
+            self.places[slot].update({id(b): Place(whole, t * b.count) for t, b in enumerate(parts)})
+
+    def own_memory(self, blobs: Sequence[Blob]) -> None:
+        """Memory of this layer for blobs that have no place yet: one piece for all times of a blob."""
+        for slot in ARRAYS:
+            families: dict[tuple[str, str], list[Blob]] = {}
+            for blob in blobs:
+                if id(blob) not in self.places[slot]:
+                    block, _, name = self.keys[id(blob)]
+                    families.setdefault((block, name), []).append(blob)
+            for family in families.values():
+                family.sort(key=lambda blob: self.keys[id(blob)][1] or 0)
+                memory, first = self.buffer(sum(blob.count for blob in family), keep=True), 0
+                for blob in family:
+                    self.places[slot][id(blob)] = Place(memory, first)
+                    first += blob.count
+
+    def find(self, blob: Blob, slot: str) -> Place:
+        """The memory that a blob's array lies in, which is a bottom's, a top's or this layer's own."""
+        place = self.places[slot].get(id(blob), Place(blob, 0))
+        while isinstance(place.owner, Blob) and id(place.owner) in self.places[slot]:
+            below = self.places[slot][id(place.owner)]
+            place = Place(below.owner, below.first + place.first)
+        return place
+
+    def groups(self) -> list[list[Node]]:
+        """The copies of each layer of the step, in the order of time."""
+        found: dict[tuple[str, str], dict[int, Node]] = {}
+        for node in self.nodes:
+            named = node.bottom[0] if node.spec.type == "Split" else None
+            block, time, name = self.keys.get(id(named)) or split_name(node.spec.name)
+            if block == self.name and time is not None and node.top and id(node) not in self.silent:
+                found.setdefault((node.spec.type if named else "", name), {})[time] = node
+        return [[node for _, node in sorted(one.items())] for one in found.values() if len(one) == self.steps]
+
+    def ends(self) -> tuple[list[Blob], list[Blob]]:
+        """What sequences are cut into, and what they are made of."""
+        sides = {"Unstack": "top", "Stack": "bottom"}
+        return tuple(  # type: ignore[return-value]
+            [
+                b
+                for node in self.nodes
+                if id(node) in self.silent and node.spec.type == kind
+                for b in getattr(node, side)
+            ]
+            for kind, side in sides.items()
+        )
+
+    def share_work_space(self) -> None:
+        """Layers run one after another: what they need for a moment only, they share."""
+        self.shared: list[tuple[Buffer, Buffer]] = []
+        folded = self.folding.folded
+        pool: dict[tuple, Buffer] = {}
+        layers = [node.layer for node in self.nodes if id(node) not in folded]
+        for layer in (*layers, *(whole.layer for whole in self.folding.wholes)):
+            for number, buffer in enumerate(layer.buffers):
                 leader = pool.setdefault((buffer.shape, buffer.dtype, number), buffer)
                 if buffer.keep or leader is buffer:
                     self.buffers.append(buffer)
@@ -154,74 +200,84 @@ class Recurrent(Layer, abstract=True):
         for node in self.nodes:
             node.layer.clock = self.clock
             for blob in node.top:
-                if id(blob) in self.data:
-                    blob._data = self.array(blob, self.data, "_data")
-                    blob._diff = self.array(blob, self.diff, "_diff")
+                for slot in ARRAYS:
+                    if id(blob) in self.places[slot]:
+                        setattr(blob, slot, array(self.find(blob, slot), blob.shape, slot))
             for weight in node.layer.weights:
                 owner = weight
                 while owner.owner is not owner:
                     owner = owner.owner
                 weight._data = owner._data.reshape(weight.shape)
                 weight._diff = None if owner._diff is None else owner._diff.reshape(weight.shape)
-
-    def array(self, blob: Blob, places: dict[int, View], slot: str) -> Any:
-        owner, first = places[id(blob)]
-        while isinstance(owner, Blob) and id(owner) in places:
-            owner, more = places[id(owner)]
-            first += more
-        whole = owner.data if isinstance(owner, Buffer) else getattr(owner, slot)
-        return None if whole is None else whole.reshape(whole.size)[first : first + blob.count].reshape(blob.shape)
+        for whole in self.folding.wholes:
+            whole.attach()
 
     # -- passes --------------------------------------------------------------------------------------------------
 
-    def decide(self, top: Sequence[Blob]) -> None:
+    def decide(self) -> None:
         """What the backward pass owes, now that it is known which bottoms and weights want a gradient."""
         for node in self.nodes:
             node.loss_weight = [float(any(blob is out for out in self.outputs)) for blob in node.top]
         wanted = [blob for blob, want in zip(self.inputs, self.propagate_down, strict=True) if want]
         decide_backward(self.graph, False, wanted)
+        for whole in self.folding.weights:
+            whole.take_over()
+
+    def running(self) -> list[Node]:
+        """The nodes that run step by step."""
+        folded = self.folding.folded
+        return [node for node in self.nodes if id(node) not in self.silent and id(node) not in folded]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.attach(bottom, top)
-        for index, node in enumerate(self.nodes):
-            if index not in self.silent:
-                node.layer.forward(node.bottom, node.top)
-                self.copy_out(node)
-
-    def copy_out(self, node: Node) -> None:
-        """A top of this layer that an inner layer makes by sharing memory has memory of its own."""
-        if node.layer.shares and any(node.top[0] is out for out in self.outputs):
-            n = node.top[0].count
-            copy[n](node.bottom[0].data.reshape(n), node.top[0].data.reshape(n))
+        for whole in self.folding.before:
+            whole.forward()
+        for node in self.running():
+            node.layer.forward(node.bottom, node.top)
+            if node.layer.shares and any(node.top[0] is out for out in self.outputs):
+                n = node.top[0].count  # this layer's top has memory of its own
+                copy[n](node.bottom[0].data.reshape(n), node.top[0].data.reshape(n))
+        for whole in self.folding.after:
+            whole.forward()
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        self.decide(top)
+        self.decide()
         self.attach(bottom, top)
-        for blob, wanted in zip(bottom, self.propagate_down, strict=True):
-            if wanted:
-                zero[blob.count](blob.diff.reshape(blob.count))
-        for blob in self.without_gradient():
+        for blob in (*(b for b, wanted in zip(bottom, self.propagate_down, strict=True) if wanted), *self.unmade()):
             zero[blob.count](blob.diff.reshape(blob.count))
-        for index, node in reversed(list(enumerate(self.nodes))):
-            if node.backward and index not in self.silent:
+        for whole in reversed(self.folding.after):
+            whole.backward()
+        for node in reversed(self.running()):
+            if node.backward:
                 node.layer.backward(node.bottom, node.top)
+        for whole in self.folding.weights:
+            whole.weights_backward()
+        for whole in reversed(self.folding.before):
+            whole.backward()
 
-    def without_gradient(self) -> list[Blob]:
+    def unmade(self) -> list[Blob]:
         """Blobs whose gradient is read, but made by nobody: what follows them, if anything does, has none to give."""
         pairs = (pair for node in self.nodes for pair in zip(node.bottom, node.bottom_need, strict=True))
         made = {id(blob) for blob, need in pairs if need} | {id(blob) for blob in self.outputs}
         return [blob for node in self.nodes if node.backward for blob in node.top if id(blob) not in made]
 
     def guard(self) -> None:
-        for node in self.nodes:
-            node.layer.guard()
+        for layer in (*(node.layer for node in self.running()), *(whole.layer for whole in self.folding.wholes)):
+            layer.guard()
 
     @property
     def multiply_adds(self) -> int:
         return sum(node.layer.multiply_adds for node in self.nodes)
 
 
-def split_name(name: str) -> tuple[str, int | None, str]:
+def root(blob: Blob, below: dict[int, Blob]) -> Blob:
+    """The blob whose memory this one shares."""
+    while id(blob) in below:
+        blob = below[id(blob)]
+    return blob
+
+
+def split_name(name: str) -> Key:
     """``rnn/3/h`` is blob h of step 3 of block rnn."""
     found = re.fullmatch(r"(.*)/(\d+)/(.*)", name)
     return (found[1], int(found[2]), found[3]) if found else ("", None, name)

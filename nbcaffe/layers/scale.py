@@ -51,6 +51,7 @@ COLUMNS = {shift: shift_columns, stretch: stretch_columns, stretch_and_shift: st
 class Broadcast(Layer, abstract=True):
     """A blob and a smaller one, learned or the second bottom, whose axes are those of the first from ``axis`` on."""
 
+    per_sample = True
     axis = Int(1, doc="the first of the axes along which the values differ; negative counts from the end")
     num_axes = Int(1, ge=-1, doc="how many axes differ; -1 is all from axis on, 0 one value for everything")
     num_bottom = (1, 2)

@@ -91,7 +91,7 @@ class Stack(Layer):
 
 
 class InitialState(Layer):
-    """The first value of a state, of shape (N, *shape) with the N of the bottom: zeros, learned, or carried over.
+    """The first value of a state, (N, *shape) with the N of the bottom's ``axis``: zeros, learned, or carried over.
 
     A learned one is one row for all samples.  A carried one is what the KeepState layer of that name last read; at the
     beginning, and after a change of shapes, that is zeros.
@@ -101,17 +101,21 @@ class InitialState(Layer):
     learned = Bool(False, doc="learn it")
     filler = Filler("constant", doc="how a learned one starts")
     carry = Str("", doc="name of a state carried from batch to batch")
+    axis = Int(0, ge=0, doc="the axis of the bottom that counts samples")
     backward_needs = frozenset()
     differentiable = ()
     bottom_shapes = ((4, 3),)
-    examples = ({"shape": [3]}, {"shape": [2, 2], "learned": True, "filler": "gaussian"}, {"shape": [3], "carry": "h"})
+    examples = (
+        {"shape": [3]},
+        {"shape": [2, 2], "learned": True, "filler": "gaussian"},
+        {"shape": [3], "carry": "h", "axis": 1},
+    )
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
-        if not bottom[0].shape:
-            self.fail("the bottom needs an axis of samples, its first; got a scalar")
+        self.axis_of(bottom[0], self.axis)
         if self.learned and self.carry:
             self.fail("a state is learned or carried over, not both")
-        self.rows, self.size = bottom[0].shape[0], prod(self.shape)
+        self.rows, self.size = bottom[0].shape[self.axis], prod(self.shape)
         self.value: Weight | None = self.weight((1, *self.shape), self.filler) if self.learned else None
         shape = (self.rows, *self.shape)
         self.kept = self.buffer(shape, keep=True, carried=True) if self.carry else None

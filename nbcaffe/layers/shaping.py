@@ -48,6 +48,7 @@ class Slice(Layer):
     The opposite of Concat: (N, A+B, ...) gives (N, A, ...) and (N, B, ...).
     """
 
+    per_sample = True
     axis = Int(1, doc="the axis along which the blob is cut; negative counts from the end")
     slice_point = Ints((), ge=1, doc="where each further top begins, one fewer than tops; equal parts if not given")
     slice_dim = Int(None, ge=0, doc="old name of axis")

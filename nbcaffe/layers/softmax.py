@@ -39,6 +39,7 @@ def softmax_backward(n, s, y, dy, dx):
 class Softmax(Layer):
     """Scores to probabilities: ``y_c = exp(x_c) / sum_k exp(x_k)`` along ``axis``.  The top has the bottom's shape."""
 
+    per_sample = True
     axis = Int(1, doc="the class axis; negative counts from the end")
     engine = Choice("DEFAULT", "CAFFE", "CUDNN", doc="accepted for Caffe's files; changes nothing here")
     inplace = True

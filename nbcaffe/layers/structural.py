@@ -40,6 +40,7 @@ class Split(Layer):
     Nets insert it wherever a blob has more than one reader.
     """
 
+    per_sample = True
     num_top = (1, None)
     backward_needs = frozenset()
     shares = "data"
@@ -65,6 +66,7 @@ class Split(Layer):
 class Flatten(Layer):
     """Merge the axes from ``axis`` to ``end_axis`` into one; (N, C, H, W) gives (N, CHW), as a view."""
 
+    per_sample = True
     axis = Int(1, doc="first axis to merge; negative counts from the end")
     end_axis = Int(-1, doc="last axis to merge; negative counts from the end")
     backward_needs = frozenset()
@@ -88,6 +90,7 @@ class Flatten(Layer):
 class Concat(Layer):
     """Join blobs along ``axis``; their other axes must agree.  (N, A, ...) and (N, B, ...) give (N, A+B, ...)."""
 
+    per_sample = True
     axis = Int(1, doc="the axis along which blobs are joined; negative counts from the end")
     concat_dim = Int(None, ge=0, doc="old name of axis")
     num_bottom = (1, None)

@@ -125,15 +125,18 @@ class Unrolling:
         given: dict[str, Any] = {"shape": list(state.shape)}
         given |= {"learned": True} if state.init == "learned" else {}
         given |= {"carry": f"{self.home}/{state.name}"} if state.init == "carry" else {}
-        like = self.at(self.order[0], next(iter(self.block.inputs))) if self.block.inputs else self.other_start()
-        layer = self.make(name, "InitialState", (like,), **given)
+        like, axis = self.counts_samples()
+        layer = self.make(name, "InitialState", (like,), **given, **({"axis": axis} if axis else {}))
         before.append(replace(layer, home=f"{self.home}/{state.name}"))
         return name
 
-    def other_start(self) -> str:
-        """Without inputs, a blob whose first axis is the batch."""
-        blobs = [state.blob for state in self.block.state if state.blob] or [self.block.lengths, *self.block.outside]
-        return self.outer[next(filter(None, blobs))]
+    def counts_samples(self) -> tuple[str, int]:
+        """A blob outside and which of its axes is the batch."""
+        block = self.block
+        sequences = [block.cont, *block.inputs.values()]
+        others = [block.lengths, *(state.blob for state in block.state), *block.outside]
+        found = [(blob, 1) for blob in sequences if blob] + [(blob, 0) for blob in others if blob]
+        return self.outer[found[0][0]], found[0][1]
 
     def stack(self, inner: str, top: str) -> LayerSpec:
         blob = f"{inner}_masked" if self.block.lengths else inner
