@@ -110,6 +110,22 @@ def _features(parser: argparse.ArgumentParser) -> None:
     _device(parser)
 
 
+def _decode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", help="net or solver file (YAML) of encoder and decoder, whose data are decoded")
+    parser.add_argument("step", help="net file of the decoder's one step")
+    _weights(parser, "snapshot or weights of the net")
+    parser.add_argument("--beam", type=int, default=5, metavar="N", help="hypotheses kept; 1 is greedy (default: 5)")
+    parser.add_argument("--to", metavar="FILE", help="text file: what was wanted and what was found, a line each")
+    parser.add_argument(
+        "--symbol", default="target_input", metavar="BLOB", help="the step's input (default: target_input)"
+    )
+    parser.add_argument("--target", default="target", metavar="BLOB", help="what should be found (default: target)")
+    parser.add_argument("--iterations", default="all", metavar="N", help="batches; `all` (default): each sample once")
+    _settings(parser)
+    parser.set_defaults(phase="TEST", level=0, stage=[])
+    _device(parser)
+
+
 def _time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", help="net or solver file (YAML)")
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to time (default: 50)")
@@ -177,6 +193,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "train": ("train a net by a solver file, or go on from a snapshot", _train, "solver.train:run"),
     "test": ("score weights on a test net", _test, "solver.test:run"),
     "features": ("write what a net computes for each sample into an HDF5 file", _features, "features:run"),
+    "decode": ("find the sequences that an encoder and its decoder make of a data set", _decode, "decoding:run"),
     "time": ("time each layer of a net, forward and backward", _time, "timing:run"),
     "new-layer": ("write a layer of your own, which works at once", _new_layer, "scaffold:run"),
     "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),

@@ -53,7 +53,7 @@ LEVELS = (
     {"live", "pycaffe"},
     {"net"},
     {"solver"},
-    {"checks", "convert", "docgen", "draw", "features", "offline", "report", "scaffold", "timing"},
+    {"checks", "convert", "decoding", "docgen", "draw", "features", "offline", "report", "scaffold", "timing"},
     {"coord_map", "io", "proto"},
     {"classifier", "detector"},
     {"check"},
