@@ -126,6 +126,19 @@ def _decode(parser: argparse.ArgumentParser) -> None:
     _device(parser)
 
 
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", help="net or solver file (YAML) of a language model: a Text layer and SoftmaxWithLoss")
+    _weights(parser, "snapshot of the net, which has its vocabulary beside it")
+    parser.add_argument("--length", type=int, default=500, metavar="N", help="symbols to write (default: 500)")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="below 1 bolder, 0 the best symbol (default: 1)"
+    )
+    parser.add_argument("--prime", default="", metavar="TEXT", help="what the text begins with")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the draws (default: 0)")
+    _settings(parser)
+    _device(parser)
+
+
 def _time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", help="net or solver file (YAML)")
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to time (default: 50)")
@@ -194,6 +207,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "test": ("score weights on a test net", _test, "solver.test:run"),
     "features": ("write what a net computes for each sample into an HDF5 file", _features, "features:run"),
     "decode": ("find the sequences that an encoder and its decoder make of a data set", _decode, "decoding:run"),
+    "sample": ("write a text with a language model, symbol by symbol", _sample, "sampling:run"),
     "time": ("time each layer of a net, forward and backward", _time, "timing:run"),
     "new-layer": ("write a layer of your own, which works at once", _new_layer, "scaffold:run"),
     "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),
