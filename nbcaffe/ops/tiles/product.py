@@ -9,6 +9,7 @@ from numba import njit, prange
 from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
 from .copies import copy_rows, turn
 
+STRIP = 64  # so many rows of a are packed for all blocks in turn, since a cache line holds parts of several
 LONGEST = 512  # length of the sums taken at a time: so much of a panel of b stays in the cache
 
 
@@ -39,20 +40,24 @@ def product(
     """The sums start from the bias of each column or, if ``add``, from what c held; a tile has height x width."""
     row_blocks, panel_count = (M + height - 1) // height, (N + width - 1) // width
     block_size = packed.size // row_blocks
-    for i in prange(row_blocks):
-        rows, to = min(height, M - i * height), addr(packed, i * block_size)
-        if a_turned:
-            pack_turned(addr(a, i * height), M, rows, height, K, to)
-        else:
-            for k in range(0, K, 16):
-                turn(addr(a, i * height * K + k), K, rows, min(16, K - k), to + k * height, height)
+    for t in prange(threads):
+        blocks = range(row_blocks * t // threads, row_blocks * (t + 1) // threads)
+        for k in range(0, K, STRIP):
+            length = min(STRIP, K - k)
+            for i in blocks:
+                rows, to = min(height, M - i * height), addr(packed, i * block_size + k * height)
+                if a_turned:
+                    pack_turned(addr(a, k * M + i * height), M, rows, height, length, to)
+                else:
+                    for j in range(0, length, 16):
+                        turn(addr(a, i * height * K + k + j), K, rows, min(16, length - j), to + j * height, height)
     units = panel_count * shares
     for t in prange(threads):
         panel, spare = addr(panels, t * (panels.size // threads)), addr(spares, t * (spares.size // threads))
-        for unit in range(units * t // threads, units * (t + 1) // threads):
-            n, share = unit // shares * width, unit % shares
-            for k in range(0, K, LONGEST):
-                length = min(LONGEST, K - k)
+        for k in range(0, K, LONGEST):  # outside: so much of a, too, is to stay in a cache
+            length, more = min(LONGEST, K - k), add or k > 0
+            for unit in range(units * t // threads, units * (t + 1) // threads):
+                n, share = unit // shares * width, unit % shares
                 if b_turned:
                     turn(addr(b, n * K + k), K, min(width, N - n), length, panel, width)
                 else:
@@ -61,7 +66,6 @@ def product(
                     rows, columns = min(height, M - i * height), min(width, N - n)
                     operands = (addr(packed, i * block_size + k * height), panel, length)
                     to = addr(c, i * height * N + n)
-                    more = add or k > 0
                     if rows < height or columns < width:
                         first = addr(bias, bias.size - width if more else n)  # zeros lie behind the bias
                         invoke(tile, operands + (first, 0, spare, width))
