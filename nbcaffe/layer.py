@@ -123,6 +123,19 @@ class Layer:
         """Of a layer that ``resizes``: the tops' shapes in this pass, whose bottoms are there."""
         return [blob.shape for blob in top]
 
+    def repeat(self, copies: Sequence["Layer"]) -> bool:
+        """Whether this layer prepares its weights once for copies of it that run in turn in a recurrent layer.
+
+        If so, :meth:`before_forward` and :meth:`before_backward` launch that, before the first of them runs.
+        """
+        return False
+
+    def before_forward(self) -> None:
+        """See :meth:`repeat`."""
+
+    def before_backward(self) -> None:
+        """See :meth:`repeat`."""
+
     def guard(self) -> None:
         """Look at what a forward pass left behind and raise where the input was bad."""
 

@@ -82,6 +82,11 @@ class Eltwise(Layer):
             self.winner = self.buffer(self.n, "int32", keep=True)
         return [bottom[0].shape]
 
+    @property
+    def plain_sum(self) -> bool:
+        """Whether the top is the sum of the bottoms and nothing else."""
+        return self.operation == "SUM" and all(factor == 1.0 for factor in self.factors)
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         n = self.n
         first, *others = (b.data.reshape(n) for b in bottom)

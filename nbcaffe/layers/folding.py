@@ -105,6 +105,8 @@ class Folding:
                     ready |= {id(blob) for node in group for blob in node.top}
         self.after = self.found_after(groups, {id(blob) for blob in outputs})
         taken = self.folded
+        left = (group for group in groups if id(group[0]) not in taken)
+        self.repeated = [group for group in left if group[0].layer.repeat([node.layer for node in group[1:]])]
         self.weights: list[Whole] = []
         for group in groups:
             if id(group[0]) not in taken and group[0].layer.weights:
@@ -118,7 +120,8 @@ class Folding:
         found: list[Whole] = []
         for group in reversed(groups):
             tops = {id(blob) for node in group for blob in node.top}
-            if tops and tops <= ends and id(group[0]) not in taken and self.side_by_side(group):
+            added = getattr(group[0].layer, "start", None) is not None  # to what a step makes
+            if tops and tops <= ends and not added and id(group[0]) not in taken and self.side_by_side(group):
                 whole = Whole(group, self.find)
                 if whole.fits:
                     found.insert(0, whole)

@@ -1,6 +1,7 @@
 """The fully connected layer."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 from ..blob import Blob
@@ -19,6 +20,7 @@ class InnerProduct(Layer):
     """
 
     per_sample = True
+    start: Blob | None = None  # what the product is added to, where a recurrent layer found that sum
     num_output = Int(ge=1, doc="number of outputs")
     bias_term = Bool(True, doc="add a learned bias to each output")
     weight_filler = Filler("constant", doc="how the weights start")
@@ -48,13 +50,33 @@ class InnerProduct(Layer):
         return [(*shape[:axis], self.num_output)]
 
     @property
+    def can_start(self) -> bool:
+        """Whether the product can be added to another blob, ``start``, in one go."""
+        return self.engine == "DIRECT" and self.b is None
+
+    def repeat(self, copies: Sequence[Layer]) -> bool:
+        if self.engine != "DIRECT":
+            return False
+        self.op.repeat([one.op for one in copies if isinstance(one, InnerProduct)], partial(self.buffer, keep=True))
+        return True
+
+    def before_forward(self) -> None:
+        self.op.y.prepare(self.w.data)
+
+    def before_backward(self) -> None:
+        self.op.dx.prepare(self.w.data)
+
+    @property
     def multiply_adds(self) -> int:
         return self.shape.multiply_adds
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         s, bias = self.shape, self.b.data if self.b else None
         x, y = bottom[0].data.reshape(s.rows, s.inner), top[0].data.reshape(s.rows, s.cols)
-        self.op.forward(x, self.w.data, bias, y)
+        if self.start is None:
+            self.op.forward(x, self.w.data, bias, y)
+        else:
+            self.op.forward(x, self.w.data, None, y, start=self.start.data.reshape(s.rows, s.cols))
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         s, wanted = self.shape, self.param_propagate

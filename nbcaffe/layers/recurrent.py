@@ -1,6 +1,5 @@
 """A time step repeated inside one layer: the flat net that unrolling gives, in memory laid out along time."""
 
-import re
 from collections.abc import Sequence
 
 from ..blob import Blob, Buffer
@@ -9,10 +8,9 @@ from ..layer import Layer
 from ..passes.splits import insert_splits
 from ..passes.unroll import unrolled
 from ..spec import Block, LayerSpec, NetSpec, builtin
-from .folding import ARRAYS, Folding, Place, array
+from .folding import ARRAYS, Folding, array
+from .layout import Layout
 from .structural import copy, zero
-
-Key = tuple[str, int | None, str]  # block, time and name of what stands in a step
 
 
 class Recurrent(Layer, abstract=True):
@@ -43,7 +41,10 @@ class Recurrent(Layer, abstract=True):
         )
         self.inputs = self.graph.nodes[0].top
         self.outputs = [self.graph.blobs[name] for name in block.top]
-        self.lay_out()
+        self.layout = Layout(self.nodes, self.inputs, self.outputs, self.buffer)
+        find = self.layout.find
+        self.folding = Folding(self.layout.groups(self.name, self.steps), *self.layout.ends(), find)
+        self.share_work_space()
         return [blob.shape for blob in self.outputs]
 
     def step(self, bottom: Sequence[Blob]) -> Block:
@@ -77,105 +78,6 @@ class Recurrent(Layer, abstract=True):
 
     # -- memory --------------------------------------------------------------------------------------------------
 
-    def lay_out(self) -> None:
-        """Find each inner blob's place, declare this layer's own memory, and see which layers fold."""
-        self.places: dict[str, dict[int, Place]] = {slot: {} for slot in ARRAYS}
-        self.silent: set[int] = set()  # nodes that need not run: their top is their bottom's memory
-        self.keys = self.name_blobs()
-        below = {id(top): node.bottom[0] for node in self.nodes if node.layer.shares for top in node.top}
-        for node in self.nodes:
-            if node.spec.type == "Unstack":
-                self.part(node, node.bottom[0], node.top, node.top)
-            elif node.spec.type == "Stack" and node.top[0] in self.outputs:
-                roots = [root(blob, below) for blob in node.bottom]
-                if not any(id(blob) in self.places["_data"] for blob in roots):
-                    self.part(node, node.top[0], roots, node.bottom)
-        self.skip_splits()
-        owned = {id(blob) for blob in (*self.inputs, *self.outputs)}
-        inner = {id(blob): blob for node in self.nodes for blob in node.top if id(blob) not in owned}
-        for node in self.nodes:
-            slots = {"": (), "data": ARRAYS[:1], "both": ARRAYS}[node.layer.shares]
-            for blob in node.top:
-                for slot in slots if id(blob) in inner and blob is not node.bottom[0] else ():
-                    self.places[slot].setdefault(id(blob), Place(node.bottom[0], 0))
-        self.own_memory([*inner.values()])
-        self.folding = Folding(self.groups(), *self.ends(), self.find)
-        self.share_work_space()
-
-    def skip_splits(self) -> None:
-        """A Split with one reader that can pass a gradient on has nothing to add up."""
-        readers = {id(blob): node.layer for node in self.nodes for blob in node.bottom}
-        for node in self.nodes:
-            if node.spec.type == "Split" and not any(top is out for top in node.top for out in self.outputs):
-                live = [top for top in node.top if id(top) in readers and readers[id(top)].differentiable != ()]
-                if len(live) == 1:
-                    self.silent.add(id(node))
-                    self.places["_diff"].setdefault(id(live[0]), Place(node.bottom[0], 0))
-
-    def name_blobs(self) -> dict[int, Key]:
-        """Block, time and name of each blob; of a Split's tops, those of the blob it splits."""
-        keys: dict[int, Key] = {}
-        for node in self.nodes:
-            for number, blob in enumerate(node.top):
-                key = split_name(blob.name)
-                if node.spec.type == "Split" and id(node.bottom[0]) in keys:
-                    block, time, name = keys[id(node.bottom[0])]
-                    key = (block, time, f"{name} split {number}")
-                keys.setdefault(id(blob), key)
-        return keys
-
-    def part(self, node: Node, whole: Blob, data: Sequence[Blob], diffs: Sequence[Blob]) -> None:
-        """Blobs that are the parts of another one, in order; the node that would cut or join them has no work."""
-        self.silent.add(id(node))
-        for slot, parts in zip(ARRAYS, (data, diffs), strict=True):
-            self.places[slot].update({id(b): Place(whole, t * b.count) for t, b in enumerate(parts)})
-
-    def own_memory(self, blobs: Sequence[Blob]) -> None:
-        """Memory of this layer for blobs that have no place yet: one piece for all times of a blob."""
-        for slot in ARRAYS:
-            families: dict[tuple[str, str], list[Blob]] = {}
-            for blob in blobs:
-                if id(blob) not in self.places[slot]:
-                    block, _, name = self.keys[id(blob)]
-                    families.setdefault((block, name), []).append(blob)
-            for family in families.values():
-                family.sort(key=lambda blob: self.keys[id(blob)][1] or 0)
-                memory, first = self.buffer(sum(blob.count for blob in family), keep=True), 0
-                for blob in family:
-                    self.places[slot][id(blob)] = Place(memory, first)
-                    first += blob.count
-
-    def find(self, blob: Blob, slot: str) -> Place:
-        """The memory that a blob's array lies in, which is a bottom's, a top's or this layer's own."""
-        place = self.places[slot].get(id(blob), Place(blob, 0))
-        while isinstance(place.owner, Blob) and id(place.owner) in self.places[slot]:
-            below = self.places[slot][id(place.owner)]
-            place = Place(below.owner, below.first + place.first)
-        return place
-
-    def groups(self) -> list[list[Node]]:
-        """The copies of each layer of the step, in the order of time."""
-        found: dict[tuple[str, str], dict[int, Node]] = {}
-        for node in self.nodes:
-            named = node.bottom[0] if node.spec.type == "Split" else None
-            block, time, name = self.keys.get(id(named)) or split_name(node.spec.name)
-            if block == self.name and time is not None and node.top and id(node) not in self.silent:
-                found.setdefault((node.spec.type if named else "", name), {})[time] = node
-        return [[node for _, node in sorted(one.items())] for one in found.values() if len(one) == self.steps]
-
-    def ends(self) -> tuple[list[Blob], list[Blob]]:
-        """What sequences are cut into, and what they are made of."""
-        sides = {"Unstack": "top", "Stack": "bottom"}
-        return tuple(  # type: ignore[return-value]
-            [
-                b
-                for node in self.nodes
-                if id(node) in self.silent and node.spec.type == kind
-                for b in getattr(node, side)
-            ]
-            for kind, side in sides.items()
-        )
-
     def share_work_space(self) -> None:
         """Layers run one after another: what they need for a moment only, they share."""
         self.shared: list[tuple[Buffer, Buffer]] = []
@@ -195,14 +97,15 @@ class Recurrent(Layer, abstract=True):
         for inner, outer in zip((*self.inputs, *self.outputs), (*bottom, *top), strict=True):
             inner._data = outer._data.reshape(inner.shape)
             inner._diff = None if outer._diff is None else outer._diff.reshape(inner.shape)
+        find = self.layout.find
         for buffer, leader in self.shared:
             buffer.data = leader.data
         for node in self.nodes:
             node.layer.clock = self.clock
             for blob in node.top:
                 for slot in ARRAYS:
-                    if id(blob) in self.places[slot]:
-                        setattr(blob, slot, array(self.find(blob, slot), blob.shape, slot))
+                    if id(blob) in self.layout.places[slot]:
+                        setattr(blob, slot, array(find(blob, slot), blob.shape, slot))
             for weight in node.layer.weights:
                 owner = weight
                 while owner.owner is not owner:
@@ -226,12 +129,14 @@ class Recurrent(Layer, abstract=True):
     def running(self) -> list[Node]:
         """The nodes that run step by step."""
         folded = self.folding.folded
-        return [node for node in self.nodes if id(node) not in self.silent and id(node) not in folded]
+        return [node for node in self.nodes if id(node) not in self.layout.silent and id(node) not in folded]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.attach(bottom, top)
         for whole in self.folding.before:
             whole.forward()
+        for group in self.folding.repeated:
+            group[0].layer.before_forward()
         for node in self.running():
             node.layer.forward(node.bottom, node.top)
             if node.layer.shares and any(node.top[0] is out for out in self.outputs):
@@ -247,6 +152,9 @@ class Recurrent(Layer, abstract=True):
             zero[blob.count](blob.diff.reshape(blob.count))
         for whole in reversed(self.folding.after):
             whole.backward()
+        for group in self.folding.repeated:
+            if any(need for node in group for need in node.bottom_need):
+                group[0].layer.before_backward()
         for node in reversed(self.running()):
             if node.backward:
                 node.layer.backward(node.bottom, node.top)
@@ -268,19 +176,6 @@ class Recurrent(Layer, abstract=True):
     @property
     def multiply_adds(self) -> int:
         return sum(node.layer.multiply_adds for node in self.nodes)
-
-
-def root(blob: Blob, below: dict[int, Blob]) -> Blob:
-    """The blob whose memory this one shares."""
-    while id(blob) in below:
-        blob = below[id(blob)]
-    return blob
-
-
-def split_name(name: str) -> Key:
-    """``rnn/3/h`` is blob h of step 3 of block rnn."""
-    found = re.fullmatch(r"(.*)/(\d+)/(.*)", name)
-    return (found[1], int(found[2]), found[3]) if found else ("", None, name)
 
 
 class Unroll(Recurrent):

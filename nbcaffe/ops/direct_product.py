@@ -1,6 +1,6 @@
 """DIRECT: matrix products by register tiles.  For hosts; float32; any sizes, also tiny and odd ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,33 @@ class Product:
         self.panels = buffer((self.threads * LONGEST * lanes,))
         self.spares = buffer((self.threads * ceil(self.mr * lanes, LANES) * LANES,))
         self.bias = buffer(((panels + 1) * lanes,))
+        self.ready = False  # the panels hold b
 
-    def __call__(self, a: Array, b: Array, c: Array, bias: Array = EMPTY, *, add: bool = False) -> None:
+    def __call__(
+        self, a: Array, b: Array, c: Array, bias: Array = EMPTY, *, add: bool = False, start: Array | None = None
+    ) -> None:
+        """``c = a b + bias``; with ``start`` that plus ``a b``, with ``add`` the same for what c held."""
         kernels, code = specialise("product"), specialise("product_tile", MR=self.mr, NV=self.nv).tile.address
         issue(kernels.pad_bias, bias, self.bias.data)
+        first = c if start is None else start
         issue(
             kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), self.bias.data,
-            c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, *self.sizes, *self.turned, add,
-            self.shares, self.threads,
+            first.reshape(-1), c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, *self.sizes,
+            *self.turned, add or start is not None, self.ready, self.shares, self.threads,
         )  # fmt: skip
+
+    def repeat(self, others: Sequence["Product"], buffer: Buffer) -> None:
+        """These products and this one have the same b, which :meth:`prepare` packs once for all of them."""
+        _, inner, cols = self.sizes
+        lanes = LANES * self.nv
+        whole = buffer((ceil(cols, lanes) * inner * lanes,))
+        for one in (self, *others):
+            one.panels, one.ready = whole, True
+
+    def prepare(self, b: Array) -> None:
+        _, inner, cols = self.sizes
+        pack = specialise("product").pack_panels
+        issue(pack, b.reshape(-1), self.panels.data, LANES * self.nv, inner, cols, self.turned[1], self.threads)
 
 
 class DirectProduct:
@@ -71,11 +89,16 @@ class DirectProduct:
         """Float32 on the host."""
         return target == "cpu" and np.dtype(dtype) == np.float32
 
-    def forward(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
-        self.y(x, w, y, EMPTY if b is None else b.reshape(-1))
+    def forward(self, x: Array, w: Array, b: Array | None, y: Array, start: Array | None = None) -> None:
+        self.y(x, w, y, EMPTY if b is None else b.reshape(-1), start=start)
 
     def backward_data(self, dy: Array, w: Array, dx: Array) -> None:
         self.dx(dy, w, dx)
+
+    def repeat(self, copies: Sequence["DirectProduct"], buffer: Buffer) -> None:
+        """The copies have the same weights, and all run one after another between one change of them and the next."""
+        self.y.repeat([one.y for one in copies], buffer)
+        self.dx.repeat([one.dx for one in copies], buffer)
 
     def backward_weights(self, x: Array, dy: Array, dw: Array, db: Array | None) -> None:
         a, b = (x, dy) if self.shape.transpose else (dy, x)

@@ -1,7 +1,8 @@
-"""Matrix product ``c[M, N] = a[M, K] b[K, N]``, plus a bias or plus what c held.
+"""Matrix product ``c[M, N] = a[M, K] b[K, N]``, plus a bias or plus another array, which may be c itself.
 
 Both operands are packed into the order in which a tile reads them: a as ``[block of rows][k][row]``, once, by all
-threads; b as ``[k][lane]``, a panel at a time, by the thread that uses it.  a and b may each be given transposed.
+threads; b as ``[k][lane]``, a panel at a time, by the thread that uses it, or beforehand where the same b is used many
+times.  a and b may each be given transposed.
 """
 
 from numba import njit, prange
@@ -14,14 +15,14 @@ LONGEST = 512  # length of the sums taken at a time: so much of a panel of b sta
 
 
 @njit
-def corner(spare, width, c, pitch, rows, columns, add):
-    """Store, or add, the part of a tile that lies inside c."""
+def corner(spare, width, start, c, pitch, rows, columns, add):
+    """Store the part of a tile that lies inside c, or its sum with start."""
     for m in range(rows):
         for n in range(0, columns, 16):
             to, inside = c + (m * pitch + n), lanes(0, columns - n)
             v = vld(spare + (m * width + n))
             if add:
-                v = vadd(v, vldm(to, inside))
+                v = vadd(v, vldm(start + (m * pitch + n), inside))
             vstm(to, v, inside)
 
 
@@ -33,11 +34,33 @@ def pack_turned(a, pitch, rows, height, length, packed):
         vst(packed + k * height, vldm(a + k * pitch, inside))
 
 
+@njit
+def pack_panel(b, n, k, length, K, N, width, b_turned, panel):
+    """``panel[k][lane] = b[k, n + lane]`` for some k."""
+    if b_turned:
+        turn(addr(b, n * K + k), K, min(width, N - n), length, panel, width)
+    else:
+        copy_rows(addr(b, k * N + n), N, length, N - n, panel, width)
+
+
+@njit(cache=True, parallel=True)
+def pack_panels(b, panels, width, K, N, b_turned, threads):
+    """All panels of b, for products that follow."""
+    count = (N + width - 1) // width
+    for t in prange(threads):
+        for p in range(count * t // threads, count * (t + 1) // threads):
+            pack_panel(b, p * width, 0, K, K, N, width, b_turned, addr(panels, p * K * width))
+
+
 @njit(cache=True, parallel=True)
 def product(
-    tile, height, width, a, b, bias, c, packed, panels, spares, M, K, N, a_turned, b_turned, add, shares, threads
+    tile, height, width, a, b, bias, start, c, packed, panels, spares, M, K, N, a_turned, b_turned, add, ready, shares,
+    threads,
 ):  # fmt: skip
-    """The sums start from the bias of each column or, if ``add``, from what c held; a tile has height x width."""
+    """The sums start from the bias of each column or, if ``add``, from ``start``; a tile has height x width.
+
+    ``ready`` says that the panels hold all of b.
+    """
     row_blocks, panel_count = (M + height - 1) // height, (N + width - 1) // width
     block_size = packed.size // row_blocks
     for t in prange(threads):
@@ -58,20 +81,21 @@ def product(
             length, more = min(LONGEST, K - k), add or k > 0
             for unit in range(units * t // threads, units * (t + 1) // threads):
                 n, share = unit // shares * width, unit % shares
-                if b_turned:
-                    turn(addr(b, n * K + k), K, min(width, N - n), length, panel, width)
+                if ready:
+                    panel = addr(panels, (n * K) + k * width)
                 else:
-                    copy_rows(addr(b, k * N + n), N, length, N - n, panel, width)
+                    pack_panel(b, n, k, length, K, N, width, b_turned, panel)
                 for i in range(row_blocks * share // shares, row_blocks * (share + 1) // shares):
                     rows, columns = min(height, M - i * height), min(width, N - n)
                     operands = (addr(packed, i * block_size + k * height), panel, length)
                     to = addr(c, i * height * N + n)
+                    source = to if k > 0 else addr(start, i * height * N + n)
                     if rows < height or columns < width:
                         first = addr(bias, bias.size - width if more else n)  # zeros lie behind the bias
                         invoke(tile, operands + (first, 0, spare, width))
-                        corner(spare, width, to, N, rows, columns, more)
+                        corner(spare, width, source, to, N, rows, columns, more)
                     elif more:
-                        invoke(tile, operands + (to, N, to, N))
+                        invoke(tile, operands + (source, N, to, N))
                     else:
                         invoke(tile, operands + (addr(bias, n), 0, to, N))
 
