@@ -120,7 +120,8 @@ def test_any_layer_may_name_an_engine_of_caffe(tmp_path):
     assert [layer.type for layer in read_net(file).layers] == ["Input", "ReLU", "Sigmoid"]
 
 
-OURS_ALONE = {("InnerProduct", "engine")}  # parameters of Caffe's layer types that Caffe does not have
+# Parameters of Caffe's layer types that Caffe does not have
+OURS_ALONE = {("InnerProduct", "engine"), ("LSTM", "reverse"), ("RNN", "reverse")}
 
 
 def test_every_parameter_of_a_layer_of_caffe_stands_in_its_group():

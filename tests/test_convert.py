@@ -1,6 +1,7 @@
 """`nbcaffe convert`: what goes there comes back the same."""
 
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("google.protobuf", reason="Caffe's files need the extra: pip install 'nbcaffe[caffe]'")
 
+from nbcaffe.caffe.fields import own_groups
 from nbcaffe.caffe.lmdb_file import Lmdb
 from nbcaffe.cli import main
 from nbcaffe.convert import KINDS, OURS, as_message, solver_as_message
@@ -24,7 +26,9 @@ from nbcaffe.weight_files import read_weights
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(os.environ.get("NBCAFFE_GOLDEN", ROOT / "tests" / "golden"))
 TEXTS = sorted(FOLDER.rglob("*.prototxt"))
-RECIPES = sorted((ROOT / "nets").rglob("*.yaml"))
+FILES = sorted((ROOT / "nets").rglob("*.yaml"))
+PARTS = {file.parent / name for file in FILES for name in re.findall(r"include: ([^\s{}]+\.yaml)", file.read_text())}
+RECIPES = [file for file in FILES if file not in PARTS]
 RUN, IMAGES = FOLDER / "files" / "snapshot_shared", FOLDER / "files" / "data_layers"
 lmdb_only = pytest.mark.skipif(find_spec("lmdb") is None, reason="writing an LMDB needs the package lmdb")
 
@@ -61,6 +65,12 @@ def test_a_recipe_comes_back_from_prototxt_as_it_was(file, tmp_path):
         else:
             again = read_solver(convert(file, tmp_path / "solver.prototxt"))
             assert again.values == solver.values
+        return
+    layers = read_net(file).layers
+    ours = [x.name for x in layers if x.block or not all(own_groups(x.type, key) for key in x.given)]
+    if ours:
+        with pytest.raises(ConfigError, match=f"layer '{ours[0]}'.*prototxt and caffemodel cannot say it"):
+            convert(file, tmp_path / "net.prototxt")
     else:
         assert read_net(convert(file, tmp_path / "net.prototxt")) == read_net(file)
 
@@ -80,14 +90,22 @@ def test_templates_and_defaults_are_carried_out(tmp_path):
     ]
 
 
-def test_what_caffe_cannot_say_is_named_with_its_line(tmp_path):
-    (tmp_path / "net.yaml").write_text(
-        "layers:\n  - {name: data, type: Input, shape: [2, 4]}\n"
-        "  - {name: ip, type: InnerProduct, num_output: 3, engine: PLAIN}\n"
-    )
+@pytest.mark.parametrize(
+    "layer, what",
+    [
+        ("name: a, type: InnerProduct, num_output: 3, engine: PLAIN", "Caffe's InnerProduct has no 'engine'"),
+        ("name: a, type: InitialState, shape: [3]", "caffe.proto has no parameters of InitialState, no 'shape'"),
+        ("name: a, type: Attention, bottom: [x, x], scale: 0.5", "caffe.proto has no parameters of Attention"),
+        ("name: a, type: LSTM, num_output: 3, reverse: true", "Caffe's LSTM has no 'reverse'"),
+        ("unroll: {name: a, inputs: {y: x}, outputs: {r: b}, layers: [{name: r, type: ReLU, bottom: y}]}", "an unroll"),
+    ],
+)
+def test_what_caffe_cannot_say_is_named_with_its_line(layer, what, tmp_path):
+    (tmp_path / "net.yaml").write_text(f"layers:\n  - {{name: x, type: Input, shape: [2, 4, 4]}}\n  - {{{layer}}}\n")
     with pytest.raises(ConfigError) as caught:
         convert(tmp_path / "net.yaml", tmp_path / "net.prototxt")
-    assert str(caught.value).startswith(f"{tmp_path / 'net.yaml'}:3: layer 'ip': Caffe's InnerProduct has no parameter")
+    assert str(caught.value).startswith(f"{tmp_path / 'net.yaml'}:3: layer 'a': {what}")
+    assert "prototxt and caffemodel cannot say it" in str(caught.value)
 
 
 def test_layers_that_nobody_here_knows_are_converted_all_the_same(tmp_path):

@@ -19,7 +19,7 @@ GROUPS = {
     "SoftmaxWithLoss": ("softmax_param",),
     "SigmoidCrossEntropyLoss": ("sigmoid_param",),
 }
-SHARED = ("loss_param", "transform_param")
+SHARED = {"Loss": "loss_param", "Data": "transform_param"}  # by what the type's name ends in
 # Fields that Caffe reads no more in their old place: they are transform_param's now
 MOVED = dict.fromkeys(
     ("data_param", "image_data_param", "window_data_param"), ("scale", "mean_file", "crop_size", "mirror")
@@ -36,7 +36,7 @@ def _groups() -> dict[str, Any]:
 def own_groups(kind: str, name: str | None = None) -> tuple[str, ...]:
     """The groups whose fields may stand flat in a layer of this type; with ``name`` those that have such a field."""
     own = GROUPS.get(kind) or tuple(g for g in _groups() if g[:-6].replace("_", "") == kind.lower())
-    groups = (*own, *SHARED)
+    groups = (*own, *(group for ending, group in SHARED.items() if kind.endswith(ending)))
     if name is None:
         return groups
     return tuple(g for g in groups if name in _groups()[g].fields_by_name and name not in MOVED.get(g, ()))
@@ -44,6 +44,11 @@ def own_groups(kind: str, name: str | None = None) -> tuple[str, ...]:
 
 def fill_layer(layer: Any, given: Mapping[str, Any], where: Callable[[str], str], strict: bool = True) -> None:
     """A layer's message from its mapping."""
+    if "unroll" in given:  # a block of many layers; a caffemodel has its name
+        given = {"name": given["unroll"]["name"], "type": "Unroll"}
+        if strict:
+            what = f"layer {given['name']!r}: an unroll block"
+            raise ConfigError(f"{where('name')}: {what}; prototxt and caffemodel cannot say it")
     fields, kind = layer.DESCRIPTOR.fields_by_name, str(given.get("type"))
     who = f"layer {given.get('name')!r}"
     for key, value in given.items():
@@ -53,9 +58,13 @@ def fill_layer(layer: Any, given: Mapping[str, Any], where: Callable[[str], str]
             if groups:
                 target.SetInParent()
             elif key not in fields:
-                near = did_you_mean(key, [f for g in own_groups(kind) for f in _groups()[g].fields_by_name])
-                what = f"Caffe's {kind} has no parameter {key!r}{near if '?' in near else ''}"
-                raise ConfigError(f"{who}: {what}; prototxt and caffemodel cannot say it")
+                names = [f for g in own_groups(kind) for f in _groups()[g].fields_by_name]
+                near = did_you_mean(key, names) if names else ""
+                what = (
+                    f"Caffe's {kind} has no parameter" if names else f"caffe.proto has no parameters of {kind}, such as"
+                )
+                end = f"{near if '?' in near else ''}; prototxt and caffemodel cannot say it"
+                raise ConfigError(f"{who}: {what} {key!r}{end}")
             set_field(target, key, value, owner)
         except ConfigError as error:
             if strict:
