@@ -93,10 +93,10 @@ def test_templates_and_defaults_are_carried_out(tmp_path):
 @pytest.mark.parametrize(
     "layer, what",
     [
-        ("name: a, type: InnerProduct, num_output: 3, engine: PLAIN", "Caffe's InnerProduct has no 'engine'"),
+        ("name: a, type: InnerProduct, num_output: 3, engine: PLAIN", "Caffe's InnerProduct has no parameter 'engine'"),
         ("name: a, type: InitialState, shape: [3]", "caffe.proto has no parameters of InitialState, no 'shape'"),
         ("name: a, type: Attention, bottom: [x, x], scale: 0.5", "caffe.proto has no parameters of Attention"),
-        ("name: a, type: LSTM, num_output: 3, reverse: true", "Caffe's LSTM has no 'reverse'"),
+        ("name: a, type: LSTM, num_output: 3, reverse: true", "Caffe's LSTM has no parameter 'reverse'"),
         ("unroll: {name: a, inputs: {y: x}, outputs: {r: b}, layers: [{name: r, type: ReLU, bottom: y}]}", "an unroll"),
     ],
 )

@@ -58,17 +58,19 @@ def fill_layer(layer: Any, given: Mapping[str, Any], where: Callable[[str], str]
             if groups:
                 target.SetInParent()
             elif key not in fields:
-                names = [f for g in own_groups(kind) for f in _groups()[g].fields_by_name]
-                near = did_you_mean(key, names) if names else ""
-                what = (
-                    f"Caffe's {kind} has no parameter" if names else f"caffe.proto has no parameters of {kind}, such as"
-                )
-                end = f"{near if '?' in near else ''}; prototxt and caffemodel cannot say it"
-                raise ConfigError(f"{who}: {what} {key!r}{end}")
+                raise ConfigError(f"{who}: {_unknown(kind, key)}; prototxt and caffemodel cannot say it")
             set_field(target, key, value, owner)
         except ConfigError as error:
             if strict:
                 raise ConfigError(f"{where(key)}: {error}") from None
+
+
+def _unknown(kind: str, key: str) -> str:
+    names = [field for group in own_groups(kind) for field in _groups()[group].fields_by_name]
+    if not names:
+        return f"caffe.proto has no parameters of {kind}, no {key!r}"
+    near = did_you_mean(key, names)
+    return f"Caffe's {kind} has no parameter {key!r}{near if '?' in near else ''}"
 
 
 def set_field(target: Any, key: str, value: Any, who: str) -> None:
