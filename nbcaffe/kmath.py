@@ -62,18 +62,27 @@ def log(x):
 
 
 def tanh(x):
-    """Hyperbolic tangent to 2.5e-7."""
-    a = x if x > np.float32(0) else -x
-    z = x * x
-    p = np.float32(-5.70498872745e-3)
-    p = p * z + np.float32(2.06390887954e-2)
-    p = p * z + np.float32(-5.37397155531e-2)
-    p = p * z + np.float32(1.33314422036e-1)
-    p = p * z + np.float32(-3.33332819422e-1)
-    small = p * z * x + x
-    big = np.float32(1) - np.float32(2) / (exp_f32(a + a) + np.float32(1))
-    big = big if x > np.float32(0) else -big
-    return small if a < np.float32(0.625) else big if x == x else x
+    """Hyperbolic tangent to 3.5e-7: x P(x*x) / Q(x*x), fitted by us for the smallest relative error up to 9.
+
+    It takes half the time of one by exp, and sigmoid is made of it.
+    """
+    t = x if x < np.float32(9) else np.float32(9)
+    t = t if t > np.float32(-9) else np.float32(-9)
+    z = t * t
+    p = np.float32(1.335320050883622e-8)
+    p = p * z + np.float32(2.0608044158466055e-5)
+    p = p * z + np.float32(3.495526682052798e-3)
+    p = p * z + np.float32(1.3380974807387022e-1)
+    p = p * z + np.float32(9.999999796439327e-1)
+    q = np.float32(7.77596370102787e-7)
+    q = q * z + np.float32(3.285532965051096e-4)
+    q = q * z + np.float32(2.587675102437134e-2)
+    q = q * z + np.float32(4.671429047541623e-1)
+    q = q * z + np.float32(1)
+    y = t * p / q
+    y = y if y < np.float32(1) else np.float32(1)
+    y = y if y > np.float32(-1) else np.float32(-1)
+    return y if x == x else x
 
 
 WHOLE = 8388608.0  # 2**23: a float32 of this size has no fraction

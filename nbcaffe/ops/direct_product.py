@@ -22,12 +22,14 @@ def ceil(n: int, d: int) -> int:
 
 
 def choose_tile(rows: int, cols: int) -> tuple[int, int]:
-    """One tile for nearly everything, so that a process compiles one: flat where there are few rows."""
+    """One tile for nearly everything, so that a process compiles one: but flat, or filled, where there are few rows."""
     if accumulators() < 26:
         return (6, 1) if rows > 4 else (3, 2)
     if cols <= LANES:
         return 13, 1
-    return (13, 2) if rows > 4 else (4, 4)
+    if rows <= 4:
+        return 4, 4
+    return (ceil(rows, ceil(rows, 13)) if rows <= 52 else 13), 2
 
 
 class Product:
