@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .cache import write_atomically
-from .caffe.blobs import blob_bytes, read_binaryproto
+from .caffe.blobs import blob_bytes, model_bytes, read_binaryproto
 from .caffe.document import TEXT, is_caffe, is_net, load_net, load_solver
 from .caffe.fields import net_message, solver_message
 from .caffe.text import read_message, write_text
@@ -55,10 +55,9 @@ def run(args: Namespace) -> int:
 
 def kind_of(source: Path, target: Path) -> Kind:
     """The kind whose endings both names have."""
-    if is_database(source) or target.name.endswith(DATABASES):
-        return KINDS["samples"]
+    name = DATABASES[0] if is_database(source) else source.name
     for kind in KINDS.values():
-        if source.name.endswith(kind.endings) and target.name.endswith(kind.endings):
+        if name.endswith(kind.endings) and target.name.endswith(kind.endings):
             return kind
     known = "\n  ".join(f"{name}: {', '.join(kind.endings)}" for name, kind in KINDS.items())
     raise ConfigError(f"{source} -> {target}: one cannot become the other; formats by kind:\n  {known}")
@@ -76,6 +75,8 @@ def write(target: Path, content: bytes | str) -> None:
 
 def text(source: Path, target: Path) -> str:
     """A net or a solver between YAML, prototxt and protobuf's binary form."""
+    if target.suffix == source.suffix == ".caffemodel":
+        return weights(source, target)
     if target.suffix == ".caffemodel":
         raise ConfigError(f"{target}: a caffemodel holds weights; convert a weight file, or write the net as .pb")
     net = is_net(source) if is_caffe(source) else _is_yaml_net(source)
@@ -148,11 +149,12 @@ def _nets_to_convert(solver: Any, target: Path) -> str:
 
 
 def weights(source: Path, target: Path) -> str:
-    """Weights between HDF5 and a caffemodel, which keeps the net where the source has it."""
+    """Weights between HDF5 and a caffemodel; an old caffemodel in today's form, with its net."""
     found = read_weights(source)
-    if target.suffix == ".caffemodel" and source.suffix == ".caffemodel":
-        raise ConfigError(f"{source} -> {target}: both are caffemodels; copy the file")
-    write(target, weights_bytes(target, found, found))
+    if target.suffix == source.suffix == ".caffemodel":
+        write(target, model_bytes(as_message(source), found, target))
+    else:
+        write(target, weights_bytes(target, found, found))
     return f"weights of {len(found)} layers"
 
 
@@ -189,6 +191,8 @@ def read_npy(path: Path) -> np.ndarray:
 
 def samples(source: Path, target: Path) -> str:
     """Labelled samples between an LMDB of Datum and an HDF5 file with the datasets `data` and `label`."""
+    if is_database(source) == target.name.endswith(DATABASES):
+        raise ConfigError(f"{source} -> {target}: both are of one format; copy it")
     if is_database(source):
         return f"{database_to_hdf5(source, target)} samples"
     return f"{hdf5_to_database(source, target)} samples"

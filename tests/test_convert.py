@@ -14,6 +14,7 @@ pytest.importorskip("google.protobuf", reason="Caffe's files need the extra: pip
 
 from nbcaffe.caffe.fields import own_groups
 from nbcaffe.caffe.lmdb_file import Lmdb
+from nbcaffe.caffe.schema import message
 from nbcaffe.cli import main
 from nbcaffe.convert import KINDS, OURS, as_message, solver_as_message
 from nbcaffe.data.databases import database_to_hdf5
@@ -48,6 +49,7 @@ def test_a_prototxt_comes_back_from_yaml_as_it_was(file, ending, tmp_path):
     if net:
         assert as_message(back) == as_message(file)
     else:
+        assert read_solver(convert(back, tmp_path / "again.yaml")).values == read_solver(text).values
         theirs, ours = solver_as_message(file), solver_as_message(back)
         for key in OURS:  # defaults that are not Caffe's are written out
             if not theirs.HasField(key):
@@ -131,6 +133,27 @@ def test_weights_go_round_through_every_format(ending, tmp_path):
                 np.testing.assert_array_equal(mine, other)
 
 
+def test_a_caffemodel_is_upgraded_with_its_net(tmp_path):
+    old = tmp_path / "old.caffemodel"
+    old.write_bytes(v1_model())
+    new = convert(old, tmp_path / "new.caffemodel")
+    net = message("NetParameter")
+    net.ParseFromString(new.read_bytes())
+    assert not net.layers
+    assert [(layer.name, layer.type, len(layer.blobs)) for layer in net.layer] == [("ip", "InnerProduct", 1)]
+    assert list(net.layer[0].blobs[0].shape.dim) == [1, 2]
+    np.testing.assert_array_equal(read_weights(new)["ip"], read_weights(old)["ip"])
+
+
+def v1_model():
+    """A caffemodel of before 2014's `layer`, with shapes of four axes."""
+    net = message("NetParameter")
+    layer = net.layers.add(name="ip", type="INNER_PRODUCT", top=["ip"], bottom=["x"])
+    layer.inner_product_param.num_output = 1
+    layer.blobs.add(num=1, channels=1, height=1, width=2, data=[3, 4])
+    return net.SerializeToString()
+
+
 @pytest.mark.parametrize("ending, other", [("", ".h5"), (".h5", "")])
 def test_states_go_round(ending, other, tmp_path):
     source = RUN / f"tiny_iter_10.solverstate{ending}"
@@ -200,10 +223,18 @@ def test_a_leveldb_is_refused_with_what_to_do(tmp_path):
         database_to_hdf5(tmp_path / "db", tmp_path / "x.h5")
 
 
-def test_a_pair_that_makes_no_sense_lists_the_formats(tmp_path, capsys):
-    assert main(["convert", str(IMAGES / "mean.binaryproto"), str(tmp_path / "mean.yaml")]) == 2
+@pytest.mark.parametrize("source", ["mean.binaryproto", "lmdb_raw"])
+def test_a_pair_that_makes_no_sense_lists_the_formats(source, tmp_path, capsys):
+    assert main(["convert", str(IMAGES / source), str(tmp_path / "mean.yaml")]) == 2
     message = capsys.readouterr().err
     assert all(kind in message for kind in KINDS)
+
+
+@pytest.mark.parametrize("source, target", [("lmdb_raw", "x_lmdb"), ("a.h5", "x.hdf5")])
+def test_samples_of_one_format_are_not_made_into_the_other_under_its_name(source, target, tmp_path, capsys):
+    assert main(["convert", str(IMAGES / source), str(tmp_path / target)]) == 2
+    assert "both are of one format; copy it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_overwritten_without_force(tmp_path, capsys):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..yamlfile import Located, load
 from .fields import own_groups
 from .schema import message, repeated
@@ -70,10 +70,10 @@ def is_net(path: str | Path) -> bool:
         return True
     try:
         net, _ = read_message(path, "NetParameter")
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         try:
             read_message(path, "SolverParameter")
-        except ConfigError as other:  # it is neither: say what is wrong with the one that goes on longer
+        except (ConfigError, DataError) as other:  # it is neither: say what is wrong with the one that goes on longer
             raise max(error, other, key=lambda e: _line(str(e))) from None
         return False
     return bool(net.layer or net.layers or net.input)
