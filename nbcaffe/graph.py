@@ -23,6 +23,7 @@ class Node:
     bottom_need: list[bool] = field(default_factory=list)  # which bottoms get a gradient
     backward: bool = False
     inplace: bool = False
+    folded: bool = False  # its backward pass is another layer's work
     loss_weight: list[float] = field(default_factory=list)  # of each top
 
 

@@ -123,6 +123,10 @@ class Layer:
         """Of a layer that ``resizes``: the tops' shapes in this pass, whose bottoms are there."""
         return [blob.shape for blob in top]
 
+    def embed(self, index: int, table: "Layer") -> bool:
+        """Whether this layer takes over the passes of the Embed that makes its bottom ``index``."""
+        return False
+
     def repeat(self, copies: Sequence["Layer"]) -> bool:
         """Whether this layer prepares its weights once for copies of it that run in turn in a recurrent layer.
 

@@ -18,6 +18,7 @@ from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
+from .fusing import fuse
 from .graph import shapes, share_by_name, wire
 from .netfile import read_net
 from .passes.expand import as_mapping, expand
@@ -117,6 +118,8 @@ class Net(Views):
             node.layer.clock = self.clock
         for blob in self.graph.blobs.values():
             blob.overwritten_by = ""
+        if self.memory == "plan":
+            fuse(self.graph)
         self.activation_bytes, taken = allocate(self.graph, self.device, self.dtype, self.memory == "keep")
         fill_loss_weights(self.graph, self.device)
         self._forward, self._backward = bind(self.graph)

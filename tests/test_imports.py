@@ -47,6 +47,7 @@ LEVELS = (
     {"elementwise", "formula", "scalars", "sums"},
     {"data", "ops"},
     {"layers"},
+    {"fusing"},
     {"single"},
     {"netfile", "param_words"},
     {"binding", "frozen", "resizing", "weight_files", "weights"},

@@ -320,6 +320,52 @@ layers:
     assert np.mean(list(solver.losses)[-10:]) < 0.2
 
 
+EMBEDDED = """
+layers:
+  - {name: ids, type: Input, shape: [[6, 4]]}
+  - {name: label, type: Input, shape: [[6, 4]]}
+  - {name: embed, type: Embed, bottom: ids, input_dim: 5, num_output: 3, weight_filler: gaussian, bias_filler: gaussian}
+READER
+  - {name: scores, type: InnerProduct, axis: 2, num_output: 5, weight_filler: xavier}
+  - {name: loss, type: SoftmaxWithLoss, bottom: [scores, label], softmax_param: {axis: 2}}
+"""
+READERS = {
+    "product": "  - {name: hidden, type: InnerProduct, axis: 2, num_output: 7, weight_filler: xavier}",
+    "turned": "  - {name: hidden, type: InnerProduct, axis: 2, num_output: 7, transpose: true, weight_filler: xavier}",
+    "lstm": "  - {name: lstm, type: LSTM, bottom: embed, num_output: 7, weight_filler: xavier}",
+}
+
+
+@pytest.mark.parametrize("frozen", ["", "embed", "hidden,lstm"])
+@pytest.mark.parametrize("reader", READERS)
+def test_an_embedding_folds_into_the_product_behind_it(reader, frozen):
+    rng = np.random.default_rng(4)
+    ids, label = rng.integers(0, 5, (2, 6, 4))
+    text = EMBEDDED.replace("READER", READERS[reader])
+    nets = [Net(freezing(text, frozen), memory=memory) for memory in ("keep", "plan")]
+    for net in nets:
+        for _ in range(2):
+            net.forward(ids=ids, label=label)
+            net.clear_param_diffs()
+            net.backward()
+    plain, folded = nets
+    embed = [next(node for node in net.graph.nodes if node.spec.type == "Embed") for net in nets]
+    assert [node.folded for node in embed] == [False, frozen != "embed"]
+    assert folded.loss() == pytest.approx(plain.loss(), rel=1e-6)
+    for key, diff in gradients(plain).items():
+        np.testing.assert_allclose(gradients(folded)[key], diff, rtol=1e-5, atol=1e-6, err_msg=str(key))
+
+
+def freezing(text, names):
+    known = [name for name in names.split(",") if f"name: {name}," in text]
+    return f"freeze: [{', '.join(known)}]\n{text}" if known else text
+
+
+def test_an_embedding_that_others_read_is_not_folded():
+    text = EMBEDDED.replace("READER", READERS["product"]) + "  - {name: seen, type: Silence, bottom: embed}"
+    assert not any(node.folded for node in Net(text, memory="plan").graph.nodes)
+
+
 def test_the_blocks_of_the_documentation_run():
     text = (Path(__file__).parents[1] / "docs" / "recurrent.md").read_text(encoding="utf-8")
     layer, step, pair = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)

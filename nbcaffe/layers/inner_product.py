@@ -10,6 +10,8 @@ from ..ops.choose import ENGINES, product
 from ..ops.plain import bias_gradient, flat
 from ..ops.shapes import ProductShape
 from ..params import Bool, Choice, Filler, Int
+from .embed import Embed
+from .embedded import EmbeddedProduct
 
 
 class InnerProduct(Layer):
@@ -20,6 +22,7 @@ class InnerProduct(Layer):
     """
 
     per_sample = True
+    embedded: EmbeddedProduct | None = None  # this and the Embed below in one
     start: Blob | None = None  # what the product is added to, where a recurrent layer found that sum
     num_output = Int(ge=1, doc="number of outputs")
     bias_term = Bool(True, doc="add a learned bias to each output")
@@ -46,6 +49,7 @@ class InnerProduct(Layer):
         asked = vars(self).setdefault("asked_engine", self.engine)
         self.w = self.weight(self.shape.weight_shape, self.weight_filler)
         self.b = self.weight((self.num_output,), self.bias_filler) if self.bias_term else None
+        self.embedded = None
         self.engine, self.op = product(self.shape, self.buffer, self.dtype, self.target, asked, self.place)
         return [(*shape[:axis], self.num_output)]
 
@@ -53,6 +57,13 @@ class InnerProduct(Layer):
     def can_start(self) -> bool:
         """Whether the product can be added to another blob, ``start``, in one go."""
         return self.engine == "DIRECT" and self.b is None
+
+    def embed(self, index: int, table: Layer) -> bool:
+        s = self.shape
+        gains = isinstance(table, Embed) and 2 * table.input_dim <= s.rows and table.num_output == s.inner
+        if gains and isinstance(table, Embed):
+            self.embedded = EmbeddedProduct(table, s, self.buffer, self.dtype, self.target)
+        return gains
 
     def repeat(self, copies: Sequence[Layer]) -> bool:
         if self.engine != "DIRECT":
@@ -73,7 +84,9 @@ class InnerProduct(Layer):
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         s, bias = self.shape, self.b.data if self.b else None
         x, y = bottom[0].data.reshape(s.rows, s.inner), top[0].data.reshape(s.rows, s.cols)
-        if self.start is None:
+        if self.embedded is not None:
+            self.embedded.forward(self.w.data, bias, y)
+        elif self.start is None:
             self.op.forward(x, self.w.data, bias, y)
         else:
             self.op.forward(x, self.w.data, None, y, start=self.start.data.reshape(s.rows, s.cols))
@@ -82,9 +95,11 @@ class InnerProduct(Layer):
         s, wanted = self.shape, self.param_propagate
         bias = self.b.diff if self.b and wanted[1] else None
         dy = top[0].diff.reshape(s.rows, s.cols)
-        if wanted[0]:
+        if self.embedded is not None:
+            self.embedded.backward(self.w.data, dy, self.w.diff if wanted[0] else None, bias)
+        elif wanted[0]:
             self.op.backward_weights(bottom[0].data.reshape(s.rows, s.inner), dy, self.w.diff, bias)
         elif bias is not None:
             bias_gradient[s.cols](dy.reshape(s.rows, s.cols, 1), flat(bias))
-        if self.propagate_down[0]:
+        if self.propagate_down[0] and self.embedded is None:
             self.op.backward_data(dy, self.w.data, bottom[0].diff.reshape(s.rows, s.inner))

@@ -41,6 +41,7 @@ class Recurrent(Layer, abstract=True):
         )
         self.inputs = self.graph.nodes[0].top
         self.outputs = [self.graph.blobs[name] for name in block.top]
+        self.embedded: set[int] = set()  # inputs that are an Embed's, whose passes are this layer's work
         self.layout = Layout(self.nodes, self.inputs, self.outputs, self.buffer)
         find = self.layout.find
         self.folding = Folding(self.layout.groups(self.name, self.steps), *self.layout.ends(), find)
@@ -77,6 +78,23 @@ class Recurrent(Layer, abstract=True):
         return steps
 
     # -- memory --------------------------------------------------------------------------------------------------
+
+    def embed(self, index: int, table: Layer) -> bool:
+        """An Embed that makes a sequence folds into the product of all its steps, if that is all that reads it."""
+        sequence, live = self.inputs[index], [node for node in self.running() if node.layer.differentiable != ()]
+        readers = [w for w in self.folding.before if any(self.reads(b, sequence) for b in w.nodes[0].bottom)]
+        others = [node for node in live if any(self.reads(b, sequence) for b in node.bottom)]
+        if len(readers) != 1 or others:
+            return False
+        known = len(readers[0].layer.buffers)
+        taken = readers[0].layer.embed(0, table)
+        self.buffers += readers[0].layer.buffers[known:]
+        self.embedded |= {index} if taken else set()
+        return taken
+
+    def reads(self, blob: Blob, sequence: Blob) -> bool:
+        """Whether a blob of the step is part of a sequence."""
+        return self.layout.find(blob, "_data").owner is sequence
 
     def share_work_space(self) -> None:
         """Layers run one after another: what they need for a moment only, they share."""
@@ -121,7 +139,8 @@ class Recurrent(Layer, abstract=True):
         """What the backward pass owes, now that it is known which bottoms and weights want a gradient."""
         for node in self.nodes:
             node.loss_weight = [float(any(blob is out for out in self.outputs)) for blob in node.top]
-        wanted = [blob for blob, want in zip(self.inputs, self.propagate_down, strict=True) if want]
+        needs = enumerate(zip(self.inputs, self.propagate_down, strict=True))
+        wanted = [blob for index, (blob, want) in needs if want or index in self.embedded]
         decide_backward(self.graph, False, wanted)
         for whole in self.folding.weights:
             whole.take_over()
