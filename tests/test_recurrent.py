@@ -8,6 +8,7 @@ import pytest
 
 from nbcaffe import TEST, Net, get_solver
 from nbcaffe.errors import ConfigError, NbcaffeError, ShapeError
+from nbcaffe.layers.chains import Chain
 from nbcaffe.netfile import read_net
 from nbcaffe.passes.expand import expand
 from nbcaffe.passes.unroll import unroll
@@ -73,7 +74,37 @@ NESTED = block(
 HAND_OVER = block(
     f"steps: {T}\n      mode: MODE\n      last: {{h_new: code}}", outputs="{h_new: coded}", name="enc"
 ) + block(f"steps: {T}\n      mode: MODE", state="{h: {next: h_new, init: code}}", name="dec")
+PLAIN_LSTM = block(
+    f"steps: {T}\n      mode: MODE\n      cont: cont",
+    state="{h: {next: h_new, num_output: 6, init: carry}, c: {next: c_new, num_output: 6, init: carry}}",
+    layers="""
+        - {name: xg, type: InnerProduct, bottom: x, num_output: 24, weight_filler: xavier, bias_filler: gaussian}
+        - {name: hg, type: InnerProduct, bottom: h, num_output: 24, weight_filler: xavier, bias_term: false}
+        - {name: gates, type: Eltwise, bottom: [xg, hg]}
+        - {name: parts, type: Slice, top: [ip, fp, op, gp]}
+        - {name: i, type: Sigmoid, bottom: ip}
+        - {name: f, type: Sigmoid, bottom: fp}
+        - {name: o, type: Sigmoid, bottom: op}
+        - {name: g, type: TanH, bottom: gp}
+        - {name: written, type: Eltwise, bottom: [i, g], operation: PROD}
+        - {name: kept, type: Eltwise, bottom: [f, c], operation: PROD}
+        - {name: c_new, type: Eltwise, bottom: [written, kept]}
+        - {name: squashed, type: TanH, bottom: c_new}
+        - {name: h_new, type: Eltwise, bottom: [o, squashed], operation: PROD}""",
+)
+ODD_CELL = block(
+    f"steps: {T}\n      mode: MODE",
+    layers=CELL.replace("{name: h_new, type: TanH}", "{name: s, type: Swish, beta: 1.5}")
+    + """
+        - {name: a, type: Eltwise, bottom: [s, h], coeff: [0.5, -2]}
+        - {name: p, type: Power, bottom: a, scale: 0.3, shift: 0.1, power: 2}
+        - {name: r, type: ReLU, bottom: a, negative_slope: 0.2}
+        - {name: q, type: Eltwise, bottom: [p, r, s], operation: PROD}
+        - {name: h_new, type: TanH, bottom: q}""",
+)
 CASES = {
+    "plain LSTM": PLAIN_LSTM,
+    "odd cell": ODD_CELL,
     "zeros": block(f"steps: {T}\n      mode: MODE"),
     "given": block(f"steps: {T}\n      mode: MODE", state="{h: {next: h_new, init: h0}}"),
     "learned": block(f"steps: {T}\n      mode: MODE", state="{h: {next: h_new, num_output: 6, init: learned}}"),
@@ -136,7 +167,7 @@ def test_the_gradient_is_that_of_the_loss(case, mode):
     """Through initial and final states, masks, both directions and blocks in blocks."""
     net = Net((INPUTS + CASES[case] + SUMS).replace("MODE", mode), dtype=np.float64)
     given, rng = values(), np.random.default_rng(5)
-    if "cont" in case or case == "carry":
+    if "cont" in case or case in ("carry", "plain LSTM"):
         given["cont"][0] = 0  # else a pass depends on the one before
     net.forward(**given)
     net.clear_param_diffs()
@@ -156,6 +187,32 @@ def test_the_gradient_is_that_of_the_loss(case, mode):
         for (name, i), d in directions.items():
             net.params[name][i].data[...] -= sign * step * d
     assert slope == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-6)
+
+
+def test_a_chain_of_element_wise_layers_is_one_kernel_a_pass():
+    net = run(PLAIN_LSTM, "fused")
+    names = [getattr(step.func, "__name__", "") for steps in (net._forward, net._backward) for step in steps.steps]
+    layer = net.layer_dict["rnn"]
+    chains = [item for item in layer.order() if isinstance(item, Chain)]
+    assert len(chains) == 2 * T  # the masks of both states, and everything after the product
+    assert len(names) < 80
+
+
+def test_an_lstm_of_plain_layers_is_the_lstm():
+    plain = run(PLAIN_LSTM, "fused", 2)
+    text = (
+        "  - {name: hidden, type: LSTM, bottom: [x, cont], num_output: 6, weight_filler: xavier, bias_filler: gaussian}"
+    )
+    whole = Net(INPUTS + "\n" + text + SUMS)
+    for mine, theirs in zip(whole.params["hidden"], [*plain.params["rnn/xg"], *plain.params["rnn/hg"]], strict=True):
+        mine.data[...] = theirs.data
+    for seed in range(2):
+        whole.forward(**values(seed))
+        whole.clear_param_diffs()
+        whole.backward()
+    np.testing.assert_allclose(whole.blobs["hidden"].data, plain.blobs["hidden"].data, rtol=1e-5, atol=1e-6)
+    for mine, theirs in zip(whole.params["hidden"], [*plain.params["rnn/xg"], *plain.params["rnn/hg"]], strict=True):
+        np.testing.assert_allclose(mine.diff, theirs.diff, rtol=1e-4, atol=1e-5)
 
 
 def test_memory_plans_change_nothing():
@@ -368,7 +425,7 @@ def test_an_embedding_that_others_read_is_not_folded():
 
 def test_the_blocks_of_the_documentation_run():
     text = (Path(__file__).parents[1] / "docs" / "recurrent.md").read_text(encoding="utf-8")
-    layer, step, pair = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    layer, step, pair, *_ = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     head = "layers:\n" + "".join(
         f"- {{name: {name}, type: Input, shape: [{shape}]}}\n"
         for name, shape in (("cont", [5, 2]), ("label", [5, 2]), ("target", [5, 2, 3]), ("source_length", [2]))

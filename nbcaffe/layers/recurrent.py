@@ -1,6 +1,7 @@
 """A time step repeated inside one layer: the flat net that unrolling gives, in memory laid out along time."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from ..blob import Blob, Buffer
 from ..graph import Graph, Node, build, decide_backward
@@ -8,6 +9,7 @@ from ..layer import Layer
 from ..passes.splits import insert_splits
 from ..passes.unroll import unrolled
 from ..spec import Block, LayerSpec, NetSpec, builtin
+from .chains import Chain, schedule
 from .folding import ARRAYS, Folding, array
 from .layout import Layout
 from .structural import copy, zero
@@ -150,13 +152,34 @@ class Recurrent(Layer, abstract=True):
         folded = self.folding.folded
         return [node for node in self.nodes if id(node) not in self.layout.silent and id(node) not in folded]
 
+    def order(self) -> list[Node | Chain]:
+        """What runs step by step, element-wise layers of a step in chains."""
+        folded = self.folding.folded
+        readers: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for blob in node.bottom:
+                readers.setdefault(id(blob), []).append(node)
+        out: list[Node | Chain] = []
+        left = (node for node in self.nodes if id(node) not in folded)
+        for time, nodes in groupby(left, key=lambda node: step_of(node.spec.name, self.name)):
+            silent = self.layout.silent
+            if time is None:
+                out += [node for node in nodes if id(node) not in silent]
+            else:
+                out += schedule(list(nodes), silent, readers)
+        return out
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self.decide()
         self.attach(bottom, top)
         for whole in self.folding.before:
             whole.forward()
         for group in self.folding.repeated:
             group[0].layer.before_forward()
-        for node in self.running():
+        for node in self.order():
+            if isinstance(node, Chain):
+                node.forward()
+                continue
             node.layer.forward(node.bottom, node.top)
             if node.layer.shares and any(node.top[0] is out for out in self.outputs):
                 n = node.top[0].count  # this layer's top has memory of its own
@@ -174,8 +197,10 @@ class Recurrent(Layer, abstract=True):
         for group in self.folding.repeated:
             if any(need for node in group for need in node.bottom_need):
                 group[0].layer.before_backward()
-        for node in reversed(self.running()):
-            if node.backward:
+        for node in reversed(self.order()):
+            if isinstance(node, Chain):
+                node.backward()
+            elif node.backward:
                 node.layer.backward(node.bottom, node.top)
         for whole in self.folding.weights:
             whole.weights_backward()
@@ -195,6 +220,13 @@ class Recurrent(Layer, abstract=True):
     @property
     def multiply_adds(self) -> int:
         return sum(node.layer.multiply_adds for node in self.nodes)
+
+
+def step_of(name: str, block: str) -> str | None:
+    """The step of a block that a layer stands in: 3 of ``rnn/3/gates``, also of ``rnn/3/inner/1/gates``."""
+    rest = name.removeprefix(f"{block}/") if name.startswith(f"{block}/") else ""
+    first, _, more = rest.partition("/")
+    return first if more and first.isdigit() else None
 
 
 class Unroll(Recurrent):
