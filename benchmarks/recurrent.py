@@ -214,9 +214,8 @@ def main():
         apart = max(abs(a - b) / b for a, b in zip(mine["losses"], best["losses"], strict=True))
         ratios.append(mine["ms"] / best["ms"])
         every = ", ".join(f"{name} {peer['ms']:.2f} ms" for name, peer in peers.items())
-        print(
-            f"nbcaffe {mine['ms']:.2f} ms, PyTorch {best['version']} {every}: {ratios[-1]:.2f}, losses {apart:.0e} apart"
-        )
+        against = f"nbcaffe {mine['ms']:.2f} ms, PyTorch {best['version']} {every}"
+        print(f"{against}: {ratios[-1]:.2f}, losses {apart:.0e} apart")
     print(f"{args.case} {args.size}{' folded' if args.fold else ''}: median ratio {statistics.median(ratios):.2f}")
 
 
