@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from . import through_time
+from .errors import ConfigError
 from .frozen import is_frozen, learning
 from .net import Net
 from .netfile import read_net
@@ -27,7 +29,11 @@ def expand(args: Namespace) -> int:
 
 
 def show(args: Namespace) -> int:
-    """Print the table of a net."""
+    """Print the table of a net; with ``--time``, what happens in its recurrent layers."""
+    if args.time:
+        return through_time.run(args)
+    if args.plot or args.weights:
+        raise ConfigError("--plot and --weights go with --time")
     net = Net(
         args.net,
         args.phase or "TRAIN",

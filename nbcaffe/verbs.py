@@ -184,6 +184,13 @@ def _net(parser: argparse.ArgumentParser, phase: str | None) -> None:
     _state(parser, phase)
 
 
+def _show(parser: argparse.ArgumentParser) -> None:
+    _net(parser, "TRAIN")
+    parser.add_argument("--time", action="store_true", help="of recurrent layers: the gradient's norm by time step")
+    parser.add_argument("--plot", metavar="FILE", help="with --time: a picture of the gates over time, as .png or .svg")
+    _weights(parser, "with --time: trained weights")
+
+
 def _draw(parser: argparse.ArgumentParser) -> None:
     _net(parser, "TRAIN")
     parser.add_argument("-o", "--output", metavar="FILE", help="net.svg, .png, .pdf or .dot (default: DOT on stdout)")
@@ -217,7 +224,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
         _convert,
         "convert:run",
     ),
-    "show": ("table of a net's layers, shapes, parameters, work and memory", lambda p: _net(p, "TRAIN"), "report:show"),
+    "show": ("table of a net's layers, shapes, parameters, work and memory", _show, "report:show"),
     "draw": ("draw a net as SVG, PNG, PDF or in Graphviz's language", _draw, "draw:run"),
     "expand": ("print the flat net after variables, repeats and templates", lambda p: _net(p, None), "report:expand"),
     "docs": ("write the reference pages from the declarations", _docs, "docgen:run"),

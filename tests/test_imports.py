@@ -65,6 +65,7 @@ LEVELS = (
         "report",
         "sampling",
         "scaffold",
+        "through_time",
         "timing",
     },
     {"coord_map", "io", "proto"},

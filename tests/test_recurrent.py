@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from nbcaffe import TEST, Net, get_solver
+from nbcaffe.cli import main
 from nbcaffe.errors import ConfigError, NbcaffeError, ShapeError
 from nbcaffe.layers.chains import Chain
 from nbcaffe.netfile import read_net
 from nbcaffe.passes.expand import expand
 from nbcaffe.passes.unroll import unroll
+from nbcaffe.through_time import gates, inspected
 
 T, N, D, H = 4, 3, 5, 6
 
@@ -446,3 +448,30 @@ def test_a_test_net_of_another_length_shares_the_weights():
     test = Net(INPUTS.replace(f"[[{T}, {N}, {D}]]", f"[[1, {N}, {D}]]") + block() + SUMS, TEST, share=train)
     train.params["rnn/hg"][0].data[...] = 7
     assert (test.params["rnn/hg"][0].data == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "PeepholeLSTM"])
+def test_show_time_says_how_far_gradients_reach(kind, tmp_path, capsys):
+    net = f"""
+layers:
+  - {{name: x, type: DummyData, shape: [[6, 2, 3]], data_filler: {{type: gaussian}}}}
+  - {{name: rnn, type: {kind}, num_output: 4, weight_filler: xavier}}
+  - {{name: times, type: Slice, bottom: rnn, axis: 0, slice_point: 3, top: [before, after]}}
+  - {{name: unread, type: Silence, bottom: after}}
+  - {{name: loss, type: Reduction, bottom: before, operation: SUMSQ, loss_weight: 1}}
+"""
+    (tmp_path / "net.yaml").write_text(net)
+    assert main(["show", str(tmp_path / "net.yaml"), "--time"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if re.match(r"\\s+\\d ", line)]
+    norms = [float(row[1]) for row in rows]
+    assert len(norms) == 6 and min(norms[:3]) > 0 and max(norms[3:]) == 0  # nothing after step 2 counts
+    inside = Net(net)
+    (layer,) = inspected(inside)
+    pictures = dict(gates(inside, layer))
+    assert len(pictures) >= 3 and all(values.shape == (6, 4) for values in pictures.values())
+
+
+def test_show_time_of_a_net_without_recurrent_layers_says_so(tmp_path, capsys):
+    (tmp_path / "net.yaml").write_text("layers: [{name: x, type: Input, shape: [2, 3]}, {name: r, type: ReLU}]")
+    assert main(["show", str(tmp_path / "net.yaml"), "--time"]) != 0
+    assert "has no recurrent layer" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -77,7 +78,14 @@ def fill_ones(i, x):
 
 
 class Unit(Layer, abstract=True):
-    """All gradients of a unit come from one kernel: those that nobody asks for go to work space."""
+    """All gradients of a unit come from one kernel: those that nobody asks for go to work space.
+
+    ``acts`` keeps what ``gates`` names, side by side, for the way back.
+    """
+
+    gates: ClassVar[tuple[str, ...]]
+    acts: Buffer
+    units: int
 
     per_sample = True
 
@@ -98,6 +106,7 @@ class LSTMUnit(Unit):
     Tops: c and h.  Source: Hochreiter and Schmidhuber 1997; caffe/layers/lstm_unit_layer.
     """
 
+    gates = ("in", "forget", "out", "cell", "tanh(c)")
     num_bottom = (2, 3)
     num_top = 2
     differentiable = (0, 1)
@@ -144,6 +153,7 @@ class GRUUnit(Unit):
     Source: Cho and others 2014, in cuDNN's form.
     """
 
+    gates = ("reset", "update", "new")
     num_bottom = 3
     backward_needs = frozenset({"bottom"})
     bottom_shapes = ((3, 4), (3, 12), (3, 12))

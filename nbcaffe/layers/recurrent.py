@@ -25,9 +25,11 @@ class Recurrent(Layer, abstract=True):
     num_bottom = (0, None)
     num_top = (1, None)
     graph: Graph
+    step_block: Block
+    inspected = False  # then every layer of the step runs by itself, so that all its blobs are written
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
-        block = self.step(bottom)
+        block = self.step_block = self.step(bottom)
         self.steps = self.count_steps(block, bottom)
         spec = LayerSpec(self.name, "Unroll", block.bottom, block.top, block=block)
         names, shapes = self.bottom_names(block), [list(shape) for shape in self.inner_shapes(bottom)]
@@ -48,6 +50,9 @@ class Recurrent(Layer, abstract=True):
         find = self.layout.find
         self.folding = Folding(self.layout.groups(self.name, self.steps), *self.layout.ends(), find)
         self.share_work_space()
+        inner = [*(node.layer for node in self.running()), *(whole.layer for whole in self.folding.before)]
+        inner += [whole.layer for whole in self.folding.after]
+        self.guards = [layer for layer in inner if type(layer).guard is not Layer.guard]
         return [blob.shape for blob in self.outputs]
 
     def step(self, bottom: Sequence[Blob]) -> Block:
@@ -154,6 +159,8 @@ class Recurrent(Layer, abstract=True):
 
     def order(self) -> list[Node | Chain]:
         """What runs step by step, element-wise layers of a step in chains."""
+        if self.inspected:
+            return [*self.running()]
         folded = self.folding.folded
         readers: dict[int, list[Node]] = {}
         for node in self.nodes:
@@ -214,7 +221,7 @@ class Recurrent(Layer, abstract=True):
         return [blob for node in self.nodes if node.backward for blob in node.top if id(blob) not in made]
 
     def guard(self) -> None:
-        for layer in (*(node.layer for node in self.running()), *(whole.layer for whole in self.folding.wholes)):
+        for layer in self.guards:
             layer.guard()
 
     @property
