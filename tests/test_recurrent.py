@@ -462,7 +462,7 @@ layers:
 """
     (tmp_path / "net.yaml").write_text(net)
     assert main(["show", str(tmp_path / "net.yaml"), "--time"]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if re.match(r"\\s+\\d ", line)]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if re.match(r"\s+\d ", line)]
     norms = [float(row[1]) for row in rows]
     assert len(norms) == 6 and min(norms[:3]) > 0 and max(norms[3:]) == 0  # nothing after step 2 counts
     inside = Net(net)
