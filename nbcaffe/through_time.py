@@ -19,7 +19,8 @@ from .net import Net
 from .solver.run_folder import weight_files
 
 MOST_ROWS = 40  # of the table; of longer sequences every so many steps
-BAR = 30  # characters of the longest bar
+BAR = 24  # characters of the longest bar
+NARROWEST = 100  # columns; in a narrower terminal lines wrap
 Series = dict[str, np.ndarray]  # by name: one number for each step; or (steps, units)
 
 
@@ -34,8 +35,9 @@ def run(args: Namespace) -> int:
         weights=weight_files(args.weights) or None,
     )
     layers = inspected(net)
+    console = Console(width=max(Console().width, NARROWEST))
     for layer in layers:
-        Console().print(table(layer.name, gradient_norms(net, layer)))
+        console.print(table(layer.name, gradient_norms(net, layer)))
     if args.plot:
         draw(net, layers, args.plot)
         print(f"gates over time: {args.plot}")
