@@ -7,9 +7,9 @@ import json
 import tempfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from stand_ins import STAND_INS
 
 from nbcaffe.solver.loop import Solver
 from nbcaffe.solver.recipe_data import fetch_missing
@@ -17,7 +17,6 @@ from nbcaffe.solver.recipe_data import fetch_missing
 NETS = Path(__file__).resolve().parents[1] / "nets"
 SOLVERS = sorted(str(path.relative_to(NETS)) for path in NETS.glob("*/*solver.yaml"))
 RECORD = Path(__file__).with_name("recorded_losses.json")
-ON_MNIST = ("lenet", "mnist_autoencoder")  # its files are fetched, not part of the repository
 ITERATIONS = 20
 # Sums are ordered by vector width and engine, and both differ between CPUs.  Recorded with AVX-512, run with AVX2 and
 # with SSE2, the losses of 20 iterations differ by at most 3e-7 of their value (on one thread not at all); a wrong
@@ -25,26 +24,13 @@ ITERATIONS = 20
 TOLERANCE = 1e-5
 
 
-def stand_in(folder):
-    """A file of MNIST's shape, which is not part of the repository: bars, one place for each digit, under noise."""
-    count, size = 2000, 28
-    label = np.arange(count) % 10
-    pixel = np.arange(count * size * size, dtype=np.int64).reshape(count, 1, size, size)
-    noise = pixel * 2654435761 % 4294967296 >> 26  # the last bits of Knuth's multiplicative hash: 0 to 63
-    row = np.arange(size)[:, None]
-    bar = abs(row - 2 - label[:, None, None, None] * 5 // 2) < 2
-    path = Path(folder) / "mnist.h5"
-    with h5py.File(path, "w") as file:
-        file["data"] = (noise + 190 * bar).astype(np.uint8)
-        file["label"] = label.astype(np.uint8)
-    return path
-
-
 def train(name, folder, memory="plan"):
     """The losses of a recipe's first iterations, without its tests and snapshots."""
     changes = ["test_interval=0", "snapshot=0", "display=0"]
-    if Path(name).parent.name in ON_MNIST:
-        changes.append(f"data.source={stand_in(folder)}")
+    if Path(name).parent.name in STAND_INS:
+        layer, write = STAND_INS[Path(name).parent.name]
+        write(Path(folder) / "data.h5")
+        changes.append(f"{layer}.source={Path(folder) / 'data.h5'}")
     solver = Solver(NETS / name, overrides=changes, memory=memory)
     losses = []
     solver.add_callback(on_iteration=losses.append)
