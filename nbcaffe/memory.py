@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 LINE = 64  # bytes; every buffer starts on a cache line
 
 
@@ -14,25 +16,29 @@ class Request:
     size: int
     spans: list[tuple[int, int]] = field(default_factory=list)
 
-    def meets(self, other: "Request") -> bool:
-        return any(a <= d and c <= b for a, b in self.spans for c, d in other.spans)
-
 
 def place(requests: Iterable[Request]) -> tuple[dict[str, int], int]:
     """Offset in bytes of each request, largest first where it fits first, and the size of the arena."""
     offsets: dict[str, int] = {}
-    placed: list[Request] = []
     end = 0
-    for request in sorted(requests, key=lambda r: -r.size):
-        taken = sorted((offsets[p.name], offsets[p.name] + lines(p.size)) for p in placed if p.meets(request))
-        at = 0
-        for low, high in taken:
-            if at + lines(request.size) <= low:
-                break
-            at = max(at, high)
+    ordered = sorted(requests, key=lambda r: -r.size)
+    placed = np.zeros((sum(len(r.spans) for r in ordered), 4), np.int64)  # first, last, low, high of each span
+    count = 0
+    for request in ordered:
+        size, known = lines(request.size), placed[:count]
+        meets = np.zeros(count, bool)
+        for first, last in request.spans:
+            meets |= (known[:, 0] <= last) & (known[:, 1] >= first)
+        taken = known[meets, 2:]
+        taken = taken[np.argsort(taken[:, 0])]
+        free = np.concatenate([[0], np.maximum.accumulate(taken[:, 1])])  # where a gap before, or after all, begins
+        wide = np.flatnonzero(free[:-1] + size <= taken[:, 0])
+        at = int(free[wide[0]] if len(wide) else free[-1])
         offsets[request.name] = at
-        placed.append(request)
-        end = max(end, at + lines(request.size))
+        for first, last in request.spans:
+            placed[count] = first, last, at, at + size
+            count += 1
+        end = max(end, at + size)
     return offsets, end
 
 

@@ -36,6 +36,12 @@ def kernel_of(text: Text) -> Kernel:
     return Kernel(source_from(text.body, dict(text.scope)))
 
 
+@cache
+def slope_of(kind: type[Elementwise], name: str) -> Device:
+    """The derivative by one argument, given or derived; one function, so that equal chains have equal texts."""
+    return kind.formula.given.get(name) or kind.derive((name,))
+
+
 def fits(node: Node) -> bool:
     """Whether a layer can be a member: all its blobs are (rows, columns) of one grid, or rows or parts of it."""
     layer, top = node.layer, node.top[0].shape if node.top else ()
@@ -150,7 +156,7 @@ class Chain:
         for index, blob in enumerate(node.bottom):
             if isinstance(layer, Elementwise):
                 name = layer.formula.bottoms[index]
-                fn = layer.formula.given.get(name) or type(layer).derive((name,))
+                fn = slope_of(type(layer), name)
                 scope[f"f{number}_{name}"] = fn
                 slope = self.call(f"f{number}_{name}", fn, layer, taken, f"y{number}")
             elif isinstance(layer, Eltwise) and layer.operation == "SUM":
