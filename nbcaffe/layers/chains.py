@@ -37,7 +37,7 @@ def kernel_of(text: Text) -> Kernel:
 
 
 @cache
-def slope_of(kind: type[Elementwise], name: str) -> Device:
+def slope_of(kind: Any, name: str) -> Device:
     """The derivative by one argument, given or derived; one function, so that equal chains have equal texts."""
     return kind.formula.given.get(name) or kind.derive((name,))
 
