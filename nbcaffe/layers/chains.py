@@ -156,7 +156,8 @@ class Chain:
         for index, blob in enumerate(node.bottom):
             if isinstance(layer, Elementwise):
                 name = layer.formula.bottoms[index]
-                fn = slope_of(type(layer), name)
+                kind: Any = type(layer)
+                fn = slope_of(kind, name)
                 scope[f"f{number}_{name}"] = fn
                 slope = self.call(f"f{number}_{name}", fn, layer, taken, f"y{number}")
             elif isinstance(layer, Eltwise) and layer.operation == "SUM":
