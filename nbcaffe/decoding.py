@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from .cache import write_atomically
-from .errors import ConfigError, NumericError
+from .errors import ConfigError, DataError, NumericError
 from .net import Net
 from .netfile import net_document, read_net
 from .params import did_you_mean
@@ -221,6 +221,10 @@ def decoded(
 def run(args: Namespace) -> int:
     """Print the errors of the best sequences found; with ``--to`` write all of them."""
     console = Console(highlight=False, soft_wrap=True)
+    if args.beam < 1:
+        raise ConfigError(f"--beam: expected at least 1, got {args.beam}")
+    if args.to and Path(args.to).exists() and not args.force:
+        raise ConfigError(f"{args.to}: is there already; --force replaces it")
     number, files = count(args.iterations), weight_files(args.weights)
     source, state, overrides = sources(args)[0]
     fetch_missing([source], overrides)
@@ -240,10 +244,17 @@ def run(args: Namespace) -> int:
         texts = [" ".join(names[s] if names else str(s) for s in found) for found in (reference, hypotheses[0].symbols)]
         lines.append("\t".join([*texts, str(off), f"{hypotheses[0].score:.4f}"]))
     if args.to:
-        write_atomically(Path(args.to), ("wanted\tfound\terrors\tlog probability\n" + "\n".join(lines) + "\n").encode())
+        write(Path(args.to), ["wanted\tfound\terrors\tlog probability", *lines])
     console.print(
         f"{total} sequences, beam {args.beam}: symbol error rate {errors / max(symbols, 1):.2%}, "
         f"sequence error rate {wrong / max(total, 1):.2%}",
         markup=False,
     )
     return 0
+
+
+def write(path: Path, lines: Sequence[str]) -> None:
+    try:
+        write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+    except OSError as error:
+        raise DataError(f"{path}: could not be written: {error.strerror or error}") from None

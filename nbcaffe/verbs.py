@@ -116,6 +116,7 @@ def _decode(parser: argparse.ArgumentParser) -> None:
     _weights(parser, "snapshot or weights of the net")
     parser.add_argument("--beam", type=int, default=5, metavar="N", help="hypotheses kept; 1 is greedy (default: 5)")
     parser.add_argument("--to", metavar="FILE", help="text file: what was wanted and what was found, a line each")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
     parser.add_argument(
         "--symbol", default="target_input", metavar="BLOB", help="the step's input (default: target_input)"
     )

@@ -172,3 +172,14 @@ def test_the_verb_prints_rates_and_writes_what_it_found(folder, capsys):
     assert head.split("\t") == ["wanted", "found", "errors", "log probability"] and len(lines) == 6
     assert main(["decode", str(folder / "net.yaml"), str(folder / "step.yaml"), "--target", "targets"]) == 2
     assert "no blob 'targets', did you mean 'target'" in capsys.readouterr().err
+
+
+def test_files_are_neither_replaced_nor_written_where_there_is_no_folder(folder, capsys):
+    verb = ["decode", str(folder / "net.yaml"), str(folder / "step.yaml"), "--beam", "1", "--to"]
+    assert main([*verb, str(folder / "none" / "o")]) == 2
+    assert "could not be written: No such file or directory" in capsys.readouterr().err
+    assert main([*verb, str(folder / "words.h5")]) == 2
+    assert "is there already; --force replaces it" in capsys.readouterr().err
+    assert main([*verb, str(folder / "o"), "--beam", "0"]) == 2
+    assert "--beam: expected at least 1, got 0" in capsys.readouterr().err
+    assert not (folder / "o").exists()
