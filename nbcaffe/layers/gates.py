@@ -14,10 +14,11 @@ from ..scalars import sigmoid
 
 
 @kernel
-def lstm_step(n, j, c_prev, gates, cont, acts, c, h, units):
-    """``acts`` keeps the gates and tanh(c) for the way back."""
+def lstm_step(n, j, c_prev, gates, cont, acts, c, h, units, marked):
+    """``acts`` keeps the gates and tanh(c) for the way back; unless ``marked``, ``cont`` is not read."""
     i = sigmoid(gates[n, j])
-    f = cont[n] * sigmoid(gates[n, units + j])
+    f = sigmoid(gates[n, units + j])
+    f = f * cont[n] if marked != 0 else f
     o = sigmoid(gates[n, 2 * units + j])
     g = math.tanh(gates[n, 3 * units + j])
     new = f * c_prev[n, j] + i * g
@@ -72,11 +73,6 @@ def gru_step_backward(n, j, h, z, acts, dy, dh, dx, dz, units):
     dz[n, 2 * units + j] = dnew * reset
 
 
-@kernel
-def fill_ones(i, x):
-    x[i] = 1.0
-
-
 class Unit(Layer, abstract=True):
     """All gradients of a unit come from one kernel: those that nobody asks for go to work space.
 
@@ -122,18 +118,16 @@ class LSTMUnit(Unit):
             self.fail(f"cont needs one value for each row of {shape}, got {bottom[2].shape}")
         self.rows, self.units = prod(shape[:-1]), shape[-1]
         self.acts = self.buffer((self.rows, 5 * self.units), keep=True)
-        self.ones = None if len(bottom) == 3 else self.buffer(self.rows)
         self.spare = self.spares(bottom[:2])
         return [shape, shape]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         grid = (self.rows, self.units)
-        if self.ones:
-            fill_ones[self.rows](self.ones.data)
-        cont = self.ones.data if self.ones else bottom[2].data.reshape(self.rows)
+        marked = len(bottom) == 3
+        cont = (bottom[2] if marked else top[0]).data.reshape(-1)
         c, h = (blob.data.reshape(grid) for blob in top)
         gates = bottom[1].data.reshape(self.rows, 4 * self.units)
-        lstm_step[grid](bottom[0].data.reshape(grid), gates, cont, self.acts.data, c, h, self.units)
+        lstm_step[grid](bottom[0].data.reshape(grid), gates, cont, self.acts.data, c, h, self.units, int(marked))
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         grid = (self.rows, self.units)

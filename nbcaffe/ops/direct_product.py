@@ -1,11 +1,13 @@
 """DIRECT: matrix products by register tiles.  For hosts; float32; any sizes, also tiny and odd ones."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import get_num_threads
 
+from .aligned import aligned_zeros
 from .host import accumulators
 from .shapes import ProductShape
 from .specialise import issue, specialise
@@ -32,6 +34,12 @@ def choose_tile(rows: int, cols: int) -> tuple[int, int]:
     return (ceil(rows, ceil(rows, 13)) if rows <= 52 else 13), 2
 
 
+@cache
+def no_bias(size: int) -> Array:
+    """Zeros that every product without a bias starts from."""
+    return aligned_zeros(size)
+
+
 class Product:
     """``c[rows, cols] = a b``, planned once; ``a_turned`` and ``b_turned`` say that the operand lies transposed."""
 
@@ -53,10 +61,12 @@ class Product:
     ) -> None:
         """``c = a b + bias``; with ``start`` that plus ``a b``, with ``add`` the same for what c held."""
         kernels, code = specialise("product"), specialise("product_tile", MR=self.mr, NV=self.nv).tile.address
-        issue(kernels.pad_bias, bias, self.bias.data)
+        padded = self.bias.data if bias.size else no_bias(self.bias.data.size)
+        if bias.size:
+            issue(kernels.pad_bias, bias, padded)
         first = c if start is None else start
         issue(
-            kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), self.bias.data,
+            kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), padded,
             first.reshape(-1), c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, *self.sizes,
             *self.turned, add or start is not None, self.ready, self.shares, self.threads,
         )  # fmt: skip
