@@ -79,7 +79,11 @@ LEVELS = (
 )
 EVERYWHERE = {"__init__"}  # the version; its imports of public names are what users see, not a part
 THIRD_PARTY = {"numba", "llvmlite", "numpy", "yaml", "h5py", "PIL", "rich"}  # install_requires; llvmlite is Numba's own
-OPTIONAL = {"caffe": {"google", "lmdb"}, "plot": {"matplotlib"}}  # the extra of that name, for that part only
+OPTIONAL = {
+    "caffe": {"google", "lmdb"},
+    "plot": {"matplotlib"},
+    "through_time": {"matplotlib"},
+}  # the extra of that name, for that part only
 CUDA_HERE = {"device", "kernel"}
 WORDS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base", "core"}
 
