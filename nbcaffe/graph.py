@@ -76,7 +76,9 @@ def build(
 def add(graph: Graph, spec: LayerSpec, phase: str, seed: int, inplace: bool) -> Node:
     cls = REGISTRY[spec.type]
     layer = cls(spec.name, spec.phase or phase, spec.where, **spec.params)
-    layer.seed, layer.key, layer.states, layer.block = seed, rng.key(seed, spec.name), graph.states, spec.block
+    layer.seed, layer.key, layer.states = seed, rng.key(seed, spec.name), graph.states
+    if spec.block is not None:
+        layer.block = spec.block
     layer.num_tops, layer.top_names = len(spec.top), spec.top
     layer.overwriting = inplace or bool(set(spec.top[:1]) & set(spec.bottom))
     node = Node(spec, layer, [graph.blobs[b] for b in spec.bottom], inplace=inplace)

@@ -59,6 +59,7 @@ class Layer:
     per_sample: ClassVar[bool] = False
     loss: ClassVar[bool] = False
     kinks: ClassVar[tuple[float, ...]] = ()
+    block: Any = None  # of an Unroll: the step that it repeats
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     bottom_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ((2, 3, 5, 4),)
 
@@ -95,7 +96,6 @@ class Layer:
         self.overwriting = False  # it runs in place: after the forward pass its bottom is gone
         self.top_names: tuple[str, ...] = ()
         self.states: dict[str, Buffer] = {}  # of its net: what is carried from one pass to the next, by name
-        self.block: Any = None  # of an Unroll: the step that it repeats
         self._declared = 0
 
     @classmethod

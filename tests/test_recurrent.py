@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nbcaffe import TEST, Net, get_solver
+from nbcaffe.checks.net import check_net
 from nbcaffe.cli import main
 from nbcaffe.errors import ConfigError, NbcaffeError, ShapeError
 from nbcaffe.layers.chains import Chain
@@ -475,3 +476,9 @@ def test_show_time_of_a_net_without_recurrent_layers_says_so(tmp_path, capsys):
     (tmp_path / "net.yaml").write_text("layers: [{name: x, type: Input, shape: [2, 3]}, {name: r, type: ReLU}]")
     assert main(["show", str(tmp_path / "net.yaml"), "--time"]) != 0
     assert "has no recurrent layer" in capsys.readouterr().err
+
+
+def test_a_net_with_a_block_passes_nbcaffe_check(tmp_path):
+    text = INPUTS + CASES["cont"].replace("MODE", "fused") + SUMS
+    (tmp_path / "net.yaml").write_text(text.replace("type: Input, shape: ", "type: DummyData, shape: "))
+    assert check_net(str(tmp_path / "net.yaml")) == []

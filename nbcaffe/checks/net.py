@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..blob import Weight
-from ..layer import REGISTRY
+from ..graph import Node
+from ..layer import REGISTRY, Layer
 from ..net import Net
 from .case import Case
 from .table import CHECKS, examine
@@ -70,19 +71,28 @@ def cases(net: Net) -> Iterator[tuple[str, Case]]:
     """Each layer that reads something, those of one kind and shape once."""
     seen = set()
     for node in net.graph.nodes:
-        key = (node.spec.type, repr(sorted(node.spec.params.items())), tuple(b.shape for b in node.bottom))
+        given = repr(sorted(node.spec.params.items())) + repr(node.spec.block)
+        key = (node.spec.type, given, tuple(b.shape for b in node.bottom))
         if not node.bottom or node.spec.type == "Split" or key in seen:
             continue
         seen.add(key)
         shapes = [blob.shape for blob in node.bottom]
         example = {**node.spec.given, "bottom": shapes, "num_top": len(node.top), "phase": node.layer.phase}
-        case = Case(node.spec.type, example)
+        case = Case(kind(node), example)
         real = [net.device.download(blob.data).copy() for blob in node.bottom]
         vars(case)["values"] = [  # labels must be classes; other values are random, since real ones tie
             value if (value == np.round(value)).all() and not able(case, index) else case.values[index]
             for index, value in enumerate(real)
         ]
         yield node.spec.name, case
+
+
+def kind(node: Node) -> str | type[Layer]:
+    """The node's type; of an unroll block, a type with its step."""
+    if node.spec.block is None:
+        return node.spec.type
+    own = {"block": node.spec.block, "differentiable": node.layer.differentiable}
+    return type(node.spec.type, (type(node.layer),), own, abstract=True)
 
 
 def able(case: Case, index: int) -> bool:
