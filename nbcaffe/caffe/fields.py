@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..params import did_you_mean
 from .schema import message, repeated
+
+log = logging.getLogger("nbcaffe.caffe")
 
 # Groups that are not named like their type; the first one that has a parameter is its home
 GROUPS = {
@@ -63,6 +66,7 @@ def fill_layer(layer: Any, given: Mapping[str, Any], where: Callable[[str], str]
         except ConfigError as error:
             if strict:
                 raise ConfigError(f"{where(key)}: {error}") from None
+            log.warning("left out, the weights are written: %s", error)
 
 
 def _unknown(kind: str, key: str) -> str:
