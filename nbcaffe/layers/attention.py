@@ -25,9 +25,10 @@ def dots(row, query, memory, lengths, lanes, out, scale):
     """The product of one query with each step of its sequence; 0 after the end."""
     steps, batch, width = memory.shape
     n, used = row % batch, lanes.shape[1]
+    end = int(lengths[n])
     for t in range(steps):
         total = 0.0
-        if t < lengths[n]:
+        if t < end:
             for lane in team_range(used):
                 lanes[row, lane] = 0.0
             for start in range(0, width, LANES):
@@ -41,13 +42,13 @@ def dots(row, query, memory, lengths, lanes, out, scale):
 @kernel
 def softmax_to_end(row, scores, lengths, alpha):
     steps = scores.shape[1]
-    n = row % lengths.shape[0]
+    end = int(lengths[row % lengths.shape[0]])
     largest = scores[row, 0]
     for t in range(steps):
-        largest = max(largest, scores[row, t]) if t < lengths[n] else largest
+        largest = max(largest, scores[row, t]) if t < end else largest
     total = 0.0
     for t in range(steps):
-        alpha[row, t] = math.exp(scores[row, t] - largest) if t < lengths[n] else 0.0
+        alpha[row, t] = math.exp(scores[row, t] - largest) if t < end else 0.0
         total += alpha[row, t]
     for t in range(steps):
         alpha[row, t] /= total
@@ -58,10 +59,11 @@ def mix(row, alpha, memory, lengths, y):
     """The sum of a sequence's steps, each as much as it weighs."""
     steps, batch, width = memory.shape
     n = row % batch
+    end = int(lengths[n])
     for i in team_range(width):
         y[row, i] = 0.0
     for t in range(steps):
-        if t < lengths[n]:
+        if t < end:
             for i in team_range(width):
                 y[row, i] += alpha[row, t] * memory[t, n, i]
 

@@ -93,7 +93,7 @@ class Cell(Recurrent, abstract=True):
 
 
 EXAMPLES: tuple[dict[str, Any], ...] = (
-    {"num_output": 3, "weight_filler": "xavier", "bias_filler": "gaussian"},
+    {"num_output": 3, "weight_filler": "xavier", "bias_filler": {"type": "gaussian", "std": 0.3}},
     {"num_output": 2, "weight_filler": "xavier", "bottom": [(3, 2, 2), (3, 2), (2, 4)]},
     {"num_output": 2, "weight_filler": "xavier", "bottom": [(3, 2, 4), (2,)], "reverse": True},
 )

@@ -211,14 +211,14 @@ class Hold(Layer):
         *values, lengths = bottom
         arrays = [value.data.reshape(self.grid) for value in values]
         body = hold if len(values) == 2 else mask
-        body[self.grid](*arrays, lengths.data, top[0].data.reshape(self.grid), self.time)
+        body[self.grid](*arrays, lengths.data, top[0].data.reshape(self.grid), float(self.time))
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         *values, lengths = bottom
         dy = top[0].diff.reshape(self.grid)
         for value, body, wanted in zip(values, (mask, mask_rest), self.propagate_down, strict=False):
             if wanted:
-                body[self.grid](dy, lengths.data, value.diff.reshape(self.grid), self.time)
+                body[self.grid](dy, lengths.data, value.diff.reshape(self.grid), float(self.time))
 
     @classmethod
     def sample(cls, index: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
