@@ -39,7 +39,8 @@ def lrn(p):
 
 
 def dropout(p):
-    return lambda w, x: F.dropout(x, p.get("dropout_ratio", 0.5), p["train"], inplace=True)
+    """Not in place: the gradient of the ReLU before needs what it would overwrite."""
+    return lambda w, x: F.dropout(x, p.get("dropout_ratio", 0.5), p["train"])
 
 
 def batch_norm(p):

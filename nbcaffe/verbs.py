@@ -143,6 +143,9 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 def _time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", help="net or solver file (YAML)")
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to time (default: 50)")
+    parser.add_argument("--trace", metavar="FILE", help="write each layer and launch for Perfetto or Chrome, as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="a picture of layers under this machine's roof, .png or .svg")
+    parser.add_argument("--peaks", action="store_true", help="measure the machine's peaks again")
     _settings(parser)
     _state(parser, "TRAIN")
     _device(parser)

@@ -63,6 +63,7 @@ LEVELS = (
         "features",
         "offline",
         "report",
+        "roofline",
         "sampling",
         "scaffold",
         "through_time",
@@ -82,6 +83,7 @@ THIRD_PARTY = {"numba", "llvmlite", "numpy", "yaml", "h5py", "PIL", "rich"}  # i
 OPTIONAL = {
     "caffe": {"google", "lmdb"},
     "plot": {"matplotlib"},
+    "roofline": {"matplotlib"},
     "through_time": {"matplotlib"},
 }  # the extra of that name, for that part only
 CUDA_HERE = {"device", "kernel"}
