@@ -3,15 +3,18 @@
 import itertools
 import subprocess
 import sys
+from functools import partial
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 
 from nbcaffe.kernel import recording
-from nbcaffe.ops import direct, direct_product
+from nbcaffe.ops import direct, direct_product, winograd
+from nbcaffe.ops.choose import convolution
 from nbcaffe.ops.engines import CONV_ENGINES, PRODUCT_ENGINES
 from nbcaffe.ops.shapes import ConvShape, ProductShape
 
@@ -155,6 +158,7 @@ def supported(engines, shape, dtype):
     return [name for name, engine in engines.items() if engine.supports(shape, dtype, "cpu")]
 
 
+TOLERANCE = {"WINOGRAD": winograd.TOLERANCE, "DIRECT": 1e-5, "BLAS": 1e-5}
 CASES = [(e, k) for k, s in CONVOLUTIONS.items() for e in supported(CONV_ENGINES, s, "float32")]
 
 
@@ -162,7 +166,7 @@ CASES = [(e, k) for k, s in CONVOLUTIONS.items() for e in supported(CONV_ENGINES
 def test_convolution_equals_float64(engine, case):
     bench = conv_bench(engine, CONVOLUTIONS[case])
     bench.engine_shape = CONVOLUTIONS[case]
-    check(bench, conv_reference, 1e-5)
+    check(bench, conv_reference, TOLERANCE[engine])
 
 
 @pytest.mark.parametrize("case", ["quick conv3", "padding with stride", "three axes in groups"])
@@ -184,14 +188,15 @@ def test_product_equals_float64(engine, sizes, transpose):
 
 @pytest.mark.parametrize("engine", CONV_ENGINES)
 def test_convolution_without_bias(engine):
-    shape = CONVOLUTIONS["padding with stride"]
+    cases = (CONVOLUTIONS[name] for name in ("padding with stride", "caffenet conv2"))
+    shape = next(s for s in cases if engine in supported(CONV_ENGINES, s, "float32"))
     bench = conv_bench(engine, shape)
     bench.engine.forward(bench.x, bench.w, None, bench.y)
     dw = bench.dw.astype(np.float64)
     bench.engine.backward_weights(bench.x, bench.dy, bench.dw, None)
     y, _, gain, _ = conv_reference(shape, bench.x, bench.w, np.zeros_like(bench.b), bench.dy)
-    assert np.abs(bench.y - y).max() < 1e-5 * np.abs(y).max()
-    assert np.abs(bench.dw - dw - gain).max() < 1e-5 * np.abs(gain).max()
+    assert np.abs(bench.y - y).max() < TOLERANCE[engine] * np.abs(y).max()
+    assert np.abs(bench.dw - dw - gain).max() < TOLERANCE[engine] * np.abs(gain).max()
 
 
 @pytest.mark.parametrize("engine", PRODUCT_ENGINES)
@@ -205,7 +210,7 @@ def test_product_without_bias(engine):
 def same_bits(make, monkeypatch):
     results = []
     for threads in (1, 2, 7):
-        for module in (direct, direct_product):
+        for module in (direct, direct_product, winograd):
             monkeypatch.setattr(module, "get_num_threads", lambda threads=threads: threads)
         results.append([a.copy() for a in make().run()])
     return all(np.array_equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
@@ -216,6 +221,46 @@ def same_bits(make, monkeypatch):
 )
 def test_one_thread_and_many_give_the_same_convolution(case, monkeypatch):
     assert same_bits(lambda: conv_bench("DIRECT", CONVOLUTIONS[case]), monkeypatch)
+
+
+@pytest.mark.parametrize("case", ["quick conv2", "caffenet conv2", "caffenet conv3"])
+def test_one_thread_and_many_give_the_same_winograd_convolution(case, monkeypatch):
+    assert same_bits(lambda: conv_bench("WINOGRAD", CONVOLUTIONS[case]), monkeypatch)
+    results = []
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        numba.set_num_threads(threads)
+        results.append([a.copy() for a in conv_bench("WINOGRAD", CONVOLUTIONS[case]).run()])
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_winograd_convolution_of_any_shape(seed):
+    """One channel or many, groups, odd sizes, images smaller than a tile, padding larger than the kernel."""
+    rng = np.random.default_rng(seed)
+    kernel, group, pad = int(rng.choice((3, 5))), int(rng.integers(1, 4)), tuple(map(int, rng.integers(0, 7, 2)))
+    spatial = tuple(int(rng.integers(max(1, kernel - 2 * p), 24)) for p in pad)
+    channels, outputs = (group * int(rng.choice((1, 3, 16, 17, 40))) for _ in range(2))
+    bench = conv_bench("WINOGRAD", conv(int(rng.integers(1, 5)), channels, spatial, outputs, kernel, 1, pad, group))
+    bench.engine_shape = bench.engine.shape
+    check(bench, conv_reference, TOLERANCE["WINOGRAD"])
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_winograd_keeps_its_bound_with_many_channels(kernel):
+    bench = conv_bench("WINOGRAD", conv(2, 512, 14, 512, kernel, pad=kernel // 2))
+    bench.engine_shape = bench.engine.shape
+    check(bench, conv_reference, TOLERANCE["WINOGRAD"])
+
+
+def test_winograd_is_taken_where_it_pays_and_only_if_asked_for():
+    for shape, engine in [
+        (conv(8, 96, 28, 128, 3, pad=1), "WINOGRAD"),
+        (conv(8, 96, 28, 128, 3, pad=1, stride=2), "DIRECT"),  # cannot
+        (conv(64, 3, 32, 32, 5, pad=2), "DIRECT"),  # few channels
+        (conv(1, 512, 7, 512, 3, pad=1), "DIRECT"),  # few tiles
+    ]:
+        plan = partial(convolution, shape, lambda *_: SimpleNamespace(data=None), "float32", "cpu")
+        assert (plan()[0], plan("FAST")[0]) == ("DIRECT", engine)
 
 
 @pytest.mark.parametrize("sizes", PRODUCTS[:4])
@@ -268,8 +313,8 @@ class Fenced(t.Bench):
         self.boxes.append(t.SimpleNamespace(data=array))
         return self.boxes[-1]
 t.Bench, t.intact = Fenced, lambda box: True
-for name in {cases!r}:
-    t.conv_bench("DIRECT", t.CONVOLUTIONS[name]).run()
+for engine, name in {cases!r}:
+    t.conv_bench(engine, t.CONVOLUTIONS[name]).run()
 for sizes in t.PRODUCTS[2:]:
     for transpose in (False, True):
         t.product_bench("DIRECT", t.ProductShape(*sizes, transpose)).run()
@@ -279,7 +324,7 @@ print("unharmed")
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="protects pages with Linux' mprotect")
 def test_nothing_is_read_outside_the_arrays():
-    cases = [k for e, k in CASES if e == "DIRECT"]
+    cases = [(e, k) for e, k in CASES if e in ("DIRECT", "WINOGRAD")]
     tests = Path(__file__).parent
     code = FENCED.format(tests=str(tests), root=str(tests.parent), cases=cases)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -294,6 +339,9 @@ def test_tiles_of_narrow_vector_units(monkeypatch):
     bench = conv_bench("DIRECT", CONVOLUTIONS["lenet conv2"])
     bench.engine_shape = CONVOLUTIONS["lenet conv2"]
     check(bench, conv_reference, 1e-5)
+    bench = conv_bench("WINOGRAD", CONVOLUTIONS["lenet conv2"])
+    bench.engine_shape = CONVOLUTIONS["lenet conv2"]
+    check(bench, conv_reference, TOLERANCE["WINOGRAD"])
     bench = product_bench("DIRECT", ProductShape(9, 30, 20))
     bench.engine_shape = ProductShape(9, 30, 20)
     check(bench, product_reference, 1e-5)

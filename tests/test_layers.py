@@ -209,7 +209,7 @@ def test_shapes_that_do_not_fit_are_explained(kind, shapes, params, complaint):
         Single(kind, shapes, **params)
 
 
-@pytest.mark.parametrize("engine", ["PLAIN", "BLAS", "DIRECT", "CAFFE", "CUDNN"])
+@pytest.mark.parametrize("engine", ["PLAIN", "BLAS", "DIRECT", "WINOGRAD", "FAST", "CAFFE", "CUDNN"])
 def test_a_named_engine_computes_the_same(engine):
     results = []
     for name in ("PLAIN", engine):

@@ -18,7 +18,7 @@ from ..graph import Node
 from ..layer import REGISTRY
 from ..net import Net
 from ..netfile import read_net
-from ..ops.choose import ENGINES
+from ..ops.choose import CONV_CHOICES
 from ..params import did_you_mean
 from ..spec import LayerSpec
 from .finding import Finding, compare
@@ -59,7 +59,7 @@ def pair(path: str, names: str, overrides: Iterable[str] = ()) -> list[str]:
 
 def nets(path: str, two: tuple[str, ...], overrides: tuple[str, ...]) -> tuple[Net, Net]:
     """The net on both targets, or with both engines in each layer that has the choice."""
-    known = (*TARGETS, *ENGINES)
+    known = (*TARGETS, *CONV_CHOICES)
     for name in two:
         if name not in known:
             raise ConfigError(f"check --pair: {name!r} is no target or engine{did_you_mean(name, known)}")

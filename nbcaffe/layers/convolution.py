@@ -5,7 +5,7 @@ from math import prod
 
 from ..blob import Blob
 from ..layer import Layer
-from ..ops.choose import ENGINES, convolution
+from ..ops.choose import CONV_CHOICES, convolution
 from ..ops.plain import bias_gradient, channels, flat
 from ..ops.shapes import ConvShape
 from ..params import Bool, Choice, Filler, Int, Ints
@@ -79,7 +79,9 @@ class Convolution(Windowed):
     bias_term = Bool(True, doc="add a learned bias to each output channel")
     weight_filler = Filler("constant", doc="how the weights start")
     bias_filler = Filler("constant", doc="how the bias starts")
-    engine = Choice(*ENGINES, doc="who computes it; DEFAULT takes the fastest that can")
+    engine = Choice(
+        *CONV_CHOICES, doc="who computes it; DEFAULT takes the fastest of full accuracy, FAST takes WINOGRAD too"
+    )
 
     num_bottom = (1, None)
     num_top = (1, None)

@@ -6,7 +6,7 @@ from math import prod
 
 from ..blob import Blob
 from ..layer import Layer
-from ..ops.choose import ENGINES, product
+from ..ops.choose import PRODUCT_CHOICES, product
 from ..ops.plain import bias_gradient, flat
 from ..ops.shapes import ProductShape
 from ..params import Bool, Choice, Filler, Int
@@ -30,7 +30,7 @@ class InnerProduct(Layer):
     bias_filler = Filler("constant", doc="how the bias starts")
     axis = Int(1, doc="first axis of the input vector; negative counts from the end")
     transpose = Bool(False, doc="keep the weights as (inputs, num_output)")
-    engine = Choice(*ENGINES, doc="who computes it; DEFAULT takes the fastest that can")
+    engine = Choice(*PRODUCT_CHOICES, doc="who computes it; DEFAULT takes the fastest that can")
 
     backward_needs = frozenset({"bottom"})
     bottom_shapes = ((3, 2, 4),)

@@ -14,7 +14,8 @@ Buffer = Callable[..., Any]
 CONVOLUTIONS: dict[str, Any] = {**CONV_ENGINES, "PLAIN": PlainConvolution}
 PRODUCTS: dict[str, Any] = {**PRODUCT_ENGINES, "PLAIN": PlainProduct}
 
-ENGINES = ("DEFAULT", "CAFFE", "CUDNN", *CONVOLUTIONS)
+CONV_CHOICES = ("DEFAULT", "FAST", "CAFFE", "CUDNN", *CONVOLUTIONS)
+PRODUCT_CHOICES = ("DEFAULT", "CAFFE", "CUDNN", *PRODUCTS)
 
 
 def convolution(
@@ -25,7 +26,8 @@ def convolution(
     Parameters
     ----------
     engine : str
-        DEFAULT takes the fastest that supports the operation; so does CUDNN, as Caffe does without that library.
+        DEFAULT takes the fastest of full accuracy that supports the operation; so does CUDNN, as Caffe does without
+        that library.  FAST takes WINOGRAD where that pays, else what DEFAULT takes.
         CAFFE is BLAS on the host.
     owner : str
         How messages name the layer.
@@ -55,10 +57,13 @@ def choose(
     if not able:
         raise ConfigError(f"{at}no engine can do {shape}; convolution has one to three axes")
     wanted = {"CUDNN": "DEFAULT", "CAFFE": "BLAS" if target == "cpu" else "DEFAULT"}.get(engine, engine)
+    if wanted == "FAST":
+        wanted = next((name for name, E in able.items() if hasattr(E, "pays") and E.pays(shape)), "DEFAULT")
     if wanted == "DEFAULT":
         wanted = next(iter(able))
     if wanted not in engines:
-        raise ConfigError(f"{at}unknown engine {engine!r}{did_you_mean(engine, ENGINES)}")
+        known = CONV_CHOICES if engines is CONVOLUTIONS else PRODUCT_CHOICES
+        raise ConfigError(f"{at}unknown engine {engine!r}{did_you_mean(engine, known)}")
     if wanted not in able:
         takes = (engines[wanted].supports.__doc__ or "").strip().rstrip(".")
         here = f"here: {dtype} on {target}, {shape}"
