@@ -26,7 +26,9 @@ HERE = Path(__file__).resolve().parent
 NETS = ("lenet", "cifar10_quick", "cifar10_full", "caffenet", "googlenet", "vgg16", "resnet18", "autoencoder")
 MODES = ("eager", "fused", "channels_last", "compiled")  # of PyTorch; all but the first with the fused SGD
 SLOW = 1.2  # a mode that takes so many times the fastest one's time in the first round does not run again
-RATES, MOMENTUM, DECAY = {"resnet18": 5e-4, "vgg16": 1e-4}, 0.9, 5e-4  # else 0.001; larger ones amplify rounding
+# Else 0.001. At it these amplify rounding until losses cannot be compared, PyTorch's modes among each other neither.
+RATES = {"caffenet": 1e-5, "googlenet": 1e-4, "vgg16": 1e-5, "resnet18": 5e-4}
+MOMENTUM, DECAY = 0.9, 5e-4
 WARM, LEAST = 3, 5  # steps before timing; steps timed at least
 HEADINGS = (
     "net | batch | nbcaffe ms | PyTorch ms | ratio | lowest to highest | of the fastest steps | losses apart, first "
