@@ -112,7 +112,8 @@ class Plan:
             backward = self.backward_of(index)
             for number, buffer in enumerate(node.layer.buffers):
                 name = f"buffer{index}.{number}"
-                until = backward if node.backward or node.folded else len(self.graph.nodes) - 1  # guards look when forward has ended
+                last = len(self.graph.nodes) - 1  # guards look when forward has ended
+                until = backward if node.backward or node.folded else last
                 passes = [(index, index), (backward, backward)] if node.backward else [(index, index)]
                 kept = (0, self.end) if self.keep or buffer.carried else (index, until)  # for a second backward pass
                 spans = [kept] if buffer.keep else passes
