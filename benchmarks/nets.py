@@ -149,7 +149,7 @@ def ours(args):
 def child(python, *arguments, threads=None):
     env = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore"}
     env |= {"NUMBA_NUM_THREADS": str(threads)} if threads else {}
-    env.setdefault("GOMP_SPINCOUNT", "10000")  # what nbcaffe sets for itself: on a busy machine PyTorch needs it as much
+    env.setdefault("GOMP_SPINCOUNT", "10000")  # as nbcaffe does: on a busy machine PyTorch needs it, too
     done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, env=env)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, arguments))} failed:\n{done.stderr[-3000:]}")
