@@ -81,5 +81,5 @@ def test_the_next_process_finds_the_machine_code(tmp_path):
             [sys.executable, "-c", HITS], env=environment, capture_output=True, text=True, check=True
         ).stdout
 
-    assert run().split() == ["5.0", "pad_bias+product", "0", "1", "0"]
+    assert run().split() == ["5.0", "product", "0", "1", "0"]
     assert run().split() == ["5.0", "nothing", "1", "0", "1"]
