@@ -105,7 +105,19 @@ ODD_CELL = block(
         - {name: q, type: Eltwise, bottom: [p, r, s], operation: PROD}
         - {name: h_new, type: TanH, bottom: q}""",
 )
+GATED_CELL = block(  # a step function has no gradient, and what nobody learns from gives none
+    f"steps: {T}\n      mode: MODE",
+    layers=CELL.replace("{name: h_new, type: TanH}", "{name: s, type: TanH}")
+    + """
+        - {name: gate, type: Threshold, bottom: h, threshold: 0.05}
+        - {name: open, type: Eltwise, bottom: [s, gate], operation: PROD}
+        - {name: h_new, type: Eltwise, bottom: [open, s]}
+        - {name: aside, type: TanH, bottom: s}
+        - {name: far, type: InnerProduct, bottom: aside, num_output: 2, weight_filler: xavier}
+        - {name: unread, type: Silence, bottom: far}""",
+)
 CASES = {
+    "gated cell": GATED_CELL,
     "plain LSTM": PLAIN_LSTM,
     "odd cell": ODD_CELL,
     "zeros": block(f"steps: {T}\n      mode: MODE"),

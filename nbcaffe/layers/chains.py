@@ -7,7 +7,7 @@ is a function of single elements, runs not in place, and nobody between the memb
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from math import prod
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 from ..blob import Blob
@@ -48,7 +48,8 @@ def fits(node: Node) -> bool:
     if len(top) < 2 or layer.overwriting:
         return False
     if isinstance(layer, Elementwise):
-        return not isinstance(layer, ElementwiseLoss) and not layer.learned and all(b.shape == top for b in node.bottom)
+        alike = all(blob.shape == top for blob in node.bottom) and all(map(isfinite, layer.constants()))
+        return alike and not isinstance(layer, ElementwiseLoss) and not layer.learned
     if isinstance(layer, Eltwise):
         return layer.operation != "MAX"
     if isinstance(layer, Slice):
@@ -70,6 +71,7 @@ class Chain:
         self.values: dict[int, str] = {}  # the variable that a blob is
         self.inputs: list[Blob] = []
         self.loaded: set[str] = set()  # the variables that inputs are
+        self.parts: dict[int, list[tuple[Blob, int]]] = {}  # of inputs that are cut: tops, and where they begin
         self.lines: list[str] = []
         for number, node in enumerate(nodes):
             self.member(number, node)
@@ -93,7 +95,8 @@ class Chain:
         if isinstance(layer, Slice):
             name = f"a{len(self.inputs)}"
             self.inputs.append(node.bottom[0])
-            for part, (blob, first) in enumerate(zip(node.top, layer.columns, strict=False)):
+            self.parts[id(node.bottom[0])] = [*zip(node.top, layer.columns, strict=False)]
+            for part, (blob, first) in enumerate(self.parts[id(node.bottom[0])]):
                 self.values[id(blob)] = f"x{number}_{part}"
                 self.lines.append(f"x{number}_{part} = {name}[n, {first} + j]")
             return
@@ -126,18 +129,17 @@ class Chain:
     def backward_text(self, wanted: Sequence[bool]) -> Text:
         """Gradients of the wanted inputs; those of the tops that others read come in."""
         scope = dict(self.scope)
-        grads: dict[int, list[str]] = {id(blob): [f"d{i}[n, j]"] for i, blob in enumerate(self.seen)}
+        given = {id(blob) for node in self.nodes if node.backward for blob in node.top}
+        grads = {id(blob): [f"d{i}[n, j]"] for i, blob in enumerate(self.seen) if id(blob) in given}
         lines: list[str] = []
         for number, node in reversed(list(enumerate(self.nodes))):
-            self.adjoint(number, node, grads, lines, scope)
-        stores, parts = [], {id(n.bottom[0]): n for n in self.nodes if isinstance(n.layer, Slice)}
+            if node.backward:
+                self.adjoint(number, node, grads, lines, scope)
+        stores = []
         for i, (blob, want) in enumerate(zip(self.inputs, wanted, strict=True)):
-            if want and id(blob) in parts:
-                node = parts[id(blob)]
-                for top, first in zip(node.top, node.layer.columns, strict=False):  # type: ignore[attr-defined]
-                    stores.append(f"g{i}[n, {first} + j] = {total(grads, top)}")
-            elif want:
-                stores.append(f"g{i}[n, j] = {total(grads, blob)}")
+            for part, first in self.parts.get(id(blob), [(blob, 0)]) if want else ():
+                at = f"n, {first} + j" if first else "n, j"
+                stores.append(f"g{i}[{at}] = {total(grads, part)}")
         names = [f"a{i}" for i in range(len(self.inputs))] + [f"d{i}" for i in range(len(self.seen))]
         names += [f"g{i}" for i, want in enumerate(wanted) if want]
         body = [f"def chain_backward(n, j, {', '.join(names)}):", *self.lines, *lines, *stores]
@@ -154,6 +156,8 @@ class Chain:
         lines.append(f"by{number} = {total(grads, node.top[0])}")
         taken = [self.values[id(blob)] for blob in node.bottom]
         for index, blob in enumerate(node.bottom):
+            if not node.bottom_need[index]:
+                continue
             if isinstance(layer, Elementwise):
                 name = layer.formula.bottoms[index]
                 kind: Any = type(layer)
@@ -164,8 +168,7 @@ class Chain:
                 slope = repr(float(layer.factors[index]))
             else:
                 slope = " * ".join(other for i, other in enumerate(taken) if i != index)
-            if len(blob.shape) > 1:
-                grads.setdefault(id(blob), []).append(f"by{number} * {slope}" if slope != "1.0" else f"by{number}")
+            grads.setdefault(id(blob), []).append(f"by{number} * {slope}" if slope != "1.0" else f"by{number}")
 
     # -- passes --------------------------------------------------------------------------------------------------
 
@@ -180,7 +183,7 @@ class Chain:
 
     def backward(self) -> None:
         needs = {id(b): need for node in self.nodes for b, need in zip(node.bottom, node.bottom_need, strict=True)}
-        wanted = [needs[id(blob)] and len(blob.shape) > 1 for blob in self.inputs]
+        wanted = [needs[id(blob)] for blob in self.inputs]
         if any(wanted):
             results = self.arrays((blob for blob, want in zip(self.inputs, wanted, strict=True) if want), "_diff")
             given = self.arrays(self.seen, "_diff")

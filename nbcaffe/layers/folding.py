@@ -6,12 +6,14 @@ state depends on (after the last step), and of the others all that have weights,
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
 from ..blob import Blob, Buffer
 from ..graph import Node
 from ..layer import Layer
+from .scale import Broadcast
 
 
 class Place(NamedTuple):
@@ -21,7 +23,6 @@ class Place(NamedTuple):
     first: int
 
 
-Slot = tuple[Blob, str]  # a blob, and which of its arrays
 Find = Callable[[Blob, str], Place]
 ARRAYS = ("_data", "_diff")
 
@@ -133,19 +134,17 @@ class Folding:
         """Nodes that do not run step by step."""
         return {id(node) for whole in (*self.before, *self.after) for node in whole.nodes}
 
-    def side_by_side(self, group: Sequence[Node], slots: Sequence[str] = ARRAYS) -> bool:
-        """Whether every blob of these nodes follows its predecessor's in memory."""
-        for side in ("bottom", "top"):
-            for column in zip(*(getattr(node, side) for node in group), strict=True):
-                for slot in slots:
-                    if not self.row(column, slot):
-                        return False
-        return True
+    def adjoins(self, blob: Blob, after: Blob, slot: str) -> bool:
+        """Whether one blob's array follows another's in memory."""
+        place = self.find(blob, slot)
+        return self.find(after, slot) == (place.owner, place.first + blob.count)
 
-    def row(self, blobs: Sequence[Blob], slot: str) -> bool:
-        start = self.find(blobs[0], slot)
-        places = (self.find(blob, slot) for blob in blobs)
-        return all(place == (start.owner, start.first + t * blobs[0].count) for t, place in enumerate(places))
+    def side_by_side(self, group: Sequence[Node]) -> bool:
+        """Whether every blob of these nodes follows its predecessor's in memory."""
+        pairs = (
+            (b, a) for node, after in pairwise(group) for b, a in zip(blobs_of(node), blobs_of(after), strict=True)
+        )
+        return all(self.adjoins(b, a, slot) for b, a in pairs for slot in ARRAYS)
 
     def runs(self, group: Sequence[Node]) -> list[Sequence[Node]]:
         """The longest parts of a group, of at least two steps, that lie side by side."""
@@ -160,9 +159,7 @@ class Folding:
     def follows(self, node: Node, after: Node) -> bool:
         pairs = [(b, a, "_data") for b, a in zip(node.bottom, after.bottom, strict=True)]
         pairs += [(b, a, slot) for b, a in zip(node.top, after.top, strict=True) for slot in ARRAYS]
-        return all(
-            self.find(a, slot) == (self.find(b, slot).owner, self.find(b, slot).first + b.count) for b, a, slot in pairs
-        )
+        return all(self.adjoins(b, a, slot) for b, a, slot in pairs)
 
     @staticmethod
     def stateless(whole: Whole) -> bool:
@@ -174,11 +171,16 @@ class Folding:
         return [*self.before, *self.after, *self.weights]
 
 
+def blobs_of(node: Node) -> tuple[Blob, ...]:
+    return (*node.bottom, *node.top)
+
+
 def by_sample(node: Node) -> bool:
     """Whether the first axis of all its blobs counts samples, each of which is computed by itself."""
     layer: Layer = node.layer
-    blobs = (*node.bottom, *node.top)
-    if not layer.per_sample or not all(blob.shape and blob.shape[0] == blobs[0].shape[0] for blob in blobs):
+    sizes = {blob.shape[:1] for blob in blobs_of(node)}
+    if not layer.per_sample or len(sizes) > 1 or sizes == {()}:
         return False
-    axis = getattr(layer, "axis", 1)
-    return (axis % len(node.bottom[0].shape) if axis else 0) != 0 or (len(node.bottom) == 2 and not layer.weights)
+    first = layer.axis_of(node.bottom[0], getattr(layer, "axis", 1)) if len(node.bottom[0].shape) > 1 else 1
+    by_factors = isinstance(layer, Broadcast) and len(node.bottom) == 2  # then those differ along the axis
+    return (first == 0) == by_factors

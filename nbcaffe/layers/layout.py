@@ -57,7 +57,7 @@ class Layout:
     def start_products(self) -> None:
         """Where a product of the state is one of two addends, it starts from the other one: the sum needs no pass."""
         made: dict[int, tuple[int, Node]] = {}
-        free = {id(blob) for blob in self.ends()[0]}  # what depends on inputs alone
+        free = {id(blob) for blob in self.cut()}  # what depends on inputs alone
         for index, node in enumerate(self.nodes):
             if node.bottom and all(id(blob) in free for blob in node.bottom):
                 free |= {id(blob) for blob in node.top}
@@ -124,18 +124,13 @@ class Layout:
                 found.setdefault((node.spec.type if named else "", name), {})[time] = node
         return [[node for _, node in sorted(one.items())] for one in found.values() if len(one) == steps]
 
-    def ends(self) -> tuple[list[Blob], list[Blob]]:
-        """What sequences are cut into, and what they are made of."""
-        sides = {"Unstack": "top", "Stack": "bottom"}
-        return tuple(  # type: ignore[return-value]
-            [
-                b
-                for node in self.nodes
-                if id(node) in self.silent and node.spec.type == kind
-                for b in getattr(node, side)
-            ]
-            for kind, side in sides.items()
-        )
+    def cut(self) -> list[Blob]:
+        """What sequences are cut into."""
+        return [b for node in self.nodes if id(node) in self.silent and node.spec.type == "Unstack" for b in node.top]
+
+    def joined(self) -> list[Blob]:
+        """What sequences are made of."""
+        return [b for node in self.nodes if id(node) in self.silent and node.spec.type == "Stack" for b in node.bottom]
 
 
 def root(blob: Blob, below: dict[int, Blob]) -> Blob:

@@ -47,8 +47,8 @@ class Recurrent(Layer, abstract=True):
         self.outputs = [self.graph.blobs[name] for name in block.top]
         self.embedded: set[int] = set()  # inputs that are an Embed's, whose passes are this layer's work
         self.layout = Layout(self.nodes, self.inputs, self.outputs, self.buffer)
-        find = self.layout.find
-        self.folding = Folding(self.layout.groups(self.name, self.steps), *self.layout.ends(), find)
+        groups = self.layout.groups(self.name, self.steps)
+        self.folding = Folding(groups, self.layout.cut(), self.layout.joined(), self.layout.find)
         self.share_work_space()
         inner = [*(node.layer for node in self.running()), *(whole.layer for whole in self.folding.before)]
         inner += [whole.layer for whole in self.folding.after]
