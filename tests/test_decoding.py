@@ -5,6 +5,7 @@ from itertools import product
 import h5py
 import numpy as np
 import pytest
+from stand_ins import sequences
 
 from nbcaffe.cli import main
 from nbcaffe.decoding import StepNet, beam_search, decoded, edit_distance
@@ -122,15 +123,8 @@ def folder(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(text)
     rng = np.random.default_rng(3)
     data = [rng.integers(0, 5, n) for n in (6, 2, 4, 1, 3, 5)]
-    write(tmp_path / "words.h5", data, [[*rng.integers(1, 4, n), 0] for n in (1, 6, 3, 2, 4, 5)])
+    sequences(tmp_path / "words.h5", data, [[*rng.integers(1, 4, n), 0] for n in (1, 6, 3, 2, 4, 5)])
     return tmp_path
-
-
-def write(path, data, target):
-    with h5py.File(path, "w") as file:
-        for name, at, parts in (("data", "offsets", data), ("target", "target_offsets", target)):
-            file[name] = np.concatenate(parts).astype(np.uint8)
-            file[at] = np.cumsum([0, *map(len, parts)])
 
 
 def test_one_step_at_a_time_scores_as_all_steps_at_once(folder):
@@ -141,7 +135,7 @@ def test_one_step_at_a_time_scores_as_all_steps_at_once(folder):
     best = [hypotheses[0] for _, hypotheses in pairs]
     with h5py.File(folder / "words.h5") as file:
         data = np.split(file["data"][:], file["offsets"][1:-1])
-    write(folder / "words.h5", data, [[*h.symbols, 0][:7] for h in best])
+    sequences(folder / "words.h5", data, [[*h.symbols, 0][:7] for h in best])
     again = Net(folder / "net.yaml", "TEST", seed=9)
     again.set_batch(1)
     losses = [float(again.forward()["loss"]) for _ in best]

@@ -38,8 +38,6 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.symbols == other.symbols
 
-    __hash__ = None  # type: ignore[assignment]
-
     @classmethod
     def of(cls, symbols: Iterable[str], unit: str, min_count: int = 1, max_size: int = 0) -> Vocabulary:
         """Of a text: by code points, so that its order does not depend on how often a symbol occurs.
