@@ -14,6 +14,6 @@ def learning(graph: Graph) -> str:
     """A line like ``learning: ip1, ip2; frozen: conv1, conv2; the backward pass ends at ip1``."""
     learns = dict.fromkeys(w.address[0] for node in graph.nodes for w in node.layer.weights if w.lr_mult)
     frozen = dict.fromkeys(w.address[0] for node in filter(is_frozen, graph.nodes) for w in node.layer.weights)
-    lowest = next((n.layer.name for n in graph.nodes if n.backward and n.spec.type != "Split"), "")
+    lowest = next((n.layer.name for n in graph.nodes if (n.backward or n.folded) and n.spec.type != "Split"), "")
     parts = (("learning: ", ", ".join(learns)), ("frozen: ", ", ".join(frozen)), ("the backward pass ends at ", lowest))
     return "; ".join(start + rest for start, rest in parts if rest)

@@ -56,6 +56,8 @@ def read_vocabulary(path: str | Path, top: str = "") -> Vocabulary:
     SnapshotError
         If there is no state, or no such vocabulary in it.
     """
+    if not Path(path).is_file():
+        raise SnapshotError(f"{path}: no such file")
     state = Path(path).with_name(Path(path).name.replace(".caffemodel", ".solverstate"))
     if not state.name.endswith(STATES) or not state.is_file():
         raise SnapshotError(f"{path}: a vocabulary stands in the solver state of a snapshot; {state} is none")
