@@ -1,6 +1,7 @@
 """Text layers: streams that go on, windows, vocabularies that snapshots keep, and texts that cannot be read."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -238,6 +239,9 @@ def test_snapshots_keep_the_vocabulary(bigrams):
             assert read_vocabulary(file) == read_vocabulary(file, "data") == Vocabulary("\nxyz")
     with pytest.raises(SnapshotError, match="no vocabulary of blob 'dada', did you mean 'data'"):
         read_vocabulary(path, "dada")
+    with pytest.raises(SnapshotError, match="no such file"):
+        read_vocabulary(path.with_name("other.h5"))
+    Path(path.with_name("other.h5")).touch()
     with pytest.raises(SnapshotError, match="stands in the solver state"):
         read_vocabulary(path.with_name("other.h5"))
 
