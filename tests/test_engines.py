@@ -48,6 +48,7 @@ CONVOLUTIONS = {
     "padding as large as the kernel": conv(2, 3, 6, 5, 3, pad=3),
     "padding with stride": conv(2, 5, (9, 7), 18, (3, 2), stride=(2, 1), pad=(1, 2)),
     "as many groups as channels": conv(2, 6, 8, 6, 3, pad=1, group=6),
+    "a plane larger than the cache": conv(1, 2, 75, 33, 3, pad=1),
     "one pixel": conv(5, 3, 1, 4, 1),
     "width 1": conv(2, 3, (40, 1), 19, (3, 1), pad=(1, 0)),
     "wide kernel": conv(1, 2, (3, 40), 3, (2, 17)),

@@ -159,8 +159,10 @@ class Columns:
 class Weights:
     """The gradients of weights and bias."""
 
-    most_parts = 8  # the sums are split into this many parts of images, whatever the number of threads
-    most_bytes = 32 << 20  # of all parts together
+    # The sums are split into this many parts of images, whatever the number of threads; fewer, where adding up the
+    # parts would take as long as reading the operands.
+    most_parts = 8
+    most_turned = 1 << 16  # floats of the top's diff that are turned at a time: they stay in the cache
 
     def __init__(self, g: Geometry, buffer: Buffer):
         self.g = g
@@ -168,7 +170,8 @@ class Weights:
         lanes = LANES * self.nv
         self.padded_channels = g.channels if self.taps else ceil(g.channels, self.mr) * self.mr
         part = g.groups * ceil(g.outputs, lanes) * self.padded_channels * g.taps * lanes
-        self.parts = max(1, min(g.images, self.most_parts, self.most_bytes // (4 * part)))
+        read = g.images * g.groups * (g.channels * prod(g.size) + g.outputs * prod(g.out))
+        self.parts = max(1, min(g.images, self.most_parts, read // part))
         units = self.parts * g.groups
         self.chunks = min(ceil(get_num_threads(), units), ceil(g.channels, self.mr))
         units *= self.chunks
@@ -176,7 +179,8 @@ class Weights:
         self.sums = buffer((self.parts * part + LANES * lanes,))
         self.bias_sums = buffer((self.parts * g.groups * ceil(g.outputs, lanes) * lanes,))
         self.scratch = buffer((units * ceil(self.padded_channels * rows * pitch + SLACK, LANES) * LANES,))
-        self.turned = buffer((units * ceil(prod(g.out), LANES) * LANES * lanes,))
+        self.strip = max(1, min(g.out[0], self.most_turned // (lanes * g.out[1])))
+        self.turned = buffer((units * ceil(self.strip * g.out[1], LANES) * LANES * lanes,))
 
     @staticmethod
     def choices(g: Geometry) -> list[tuple[float, int, int, int]]:
@@ -198,6 +202,7 @@ class Weights:
             kernels.backward, code, LANES * self.nv, tiles, flat(x), flat(dy), sums, bias_sums,
             self.scratch.data, self.turned.data, g.images, g.groups, self.parts, self.chunks, g.channels,
             self.padded_channels, *g.size, g.outputs, *g.out, *g.kernel, g.stride[0], *g.pad, *g.padded,
+            self.strip,
         )  # fmt: skip
         issue(
             kernels.reduce, LANES * self.nv, sums, bias_sums, flat(dw), EMPTY if db is None else flat(db), self.parts,
@@ -222,7 +227,7 @@ class DirectConvolution:
     def plan_data(g: Geometry, buffer: Buffer) -> Forward | Columns:
         if g.stride == (1, 1) and all(p < k for p, k in zip(g.pad, g.kernel, strict=True)):
             nothing: Buffer = lambda shape, dtype="float32": None  # noqa: E731  (only the price is asked for)
-            if Forward(g.transposed(), nothing).price <= Columns(g, nothing).price:
+            if g.taps == 1 or Forward(g.transposed(), nothing).price <= Columns(g, nothing).price:
                 return Forward(g.transposed(), buffer, flipped=True)
         return Columns(g, buffer)
 

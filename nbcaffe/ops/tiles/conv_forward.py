@@ -7,7 +7,7 @@ channel][ky][kx][lane]``.  A group is an image with its own weights.
 from numba import njit, prange
 
 from ..simd import addr, invoke
-from .copies import pad_image
+from .copies import framed
 
 
 @njit(cache=True, parallel=True)
@@ -18,14 +18,15 @@ def forward(
     """All images; ``channels`` and ``outputs`` are those of one group."""
     blocks = (outputs + lane_count - 1) // lane_count
     units, w_block = images * groups * blocks, channels * kernel_h * kernel_w * lane_count
+    room = scratch.size // threads
     for t in prange(threads):
-        padded = addr(scratch, t * (scratch.size // threads))
-        held = -1
+        own = addr(scratch, t * room)
+        padded, held = own, -1
         for unit in range(units * t // threads, units * (t + 1) // threads):
             n, first = unit // blocks, unit % blocks * lane_count
             if n != held:
-                whole = addr(x, n * channels * height * width)
-                pad_image(whole, channels, height, width, pad_h, pad_w, padded, rows, pitch)
+                sizes = (channels, channels, height, width, pad_h, pad_w)
+                padded = framed(x, n, *sizes, own, room, rows, pitch)
                 held = n
             at = n % groups * blocks + unit % blocks
             source = (padded, channels, height, rows, pitch)

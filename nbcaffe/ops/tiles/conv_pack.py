@@ -3,7 +3,7 @@
 from numba import njit, prange
 
 from ..simd import addr, lanes, vldm, vst, vzero
-from .copies import turn
+from .copies import copy_rows, turn
 
 
 @njit(cache=True, parallel=True)
@@ -22,7 +22,10 @@ def pack_flipped(w, packed, groups, outputs, channels, taps, lane_count):
     blocks = (channels + lane_count - 1) // lane_count
     for unit in prange(groups * blocks):
         g, first = unit // blocks, unit % blocks * lane_count
-        for co in range(outputs):
+        if taps == 1:
+            at = addr(packed, unit * outputs * lane_count)
+            copy_rows(addr(w, g * outputs * channels + first), channels, outputs, channels - first, at, lane_count)
+        for co in range(outputs if taps > 1 else 0):
             source = addr(w, ((g * outputs + co) * channels + first) * taps)
             target = addr(packed, ((unit * outputs + co) * taps + taps - 1) * lane_count)
             turn(source, taps, min(lane_count, channels - first), taps, target, -lane_count)

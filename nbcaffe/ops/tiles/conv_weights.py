@@ -9,41 +9,42 @@ number of threads.
 
 from numba import njit, prange
 
-from ..simd import addr, invoke, lanes, vadd, vadd_rows, vcolumns, vld, vldm, vrows, vst, vstm, vzero
-from .copies import add_columns, pad_image, turn
+from ..simd import addr, invoke, lanes, vadd, vadd_rows, vcolumns, vld, vldm, vrows, vstm, vzero
+from .copies import add_columns, framed, turn
 
 
 @njit(cache=True, parallel=True)
 def backward(
     image, lane_count, tiles, x, dy, sums, bias_sums, scratch, turned, images, groups, parts, chunks, channels,
     padded_channels, height, width, outputs, out_height, out_width, kernel_h, kernel_w, stride_h, pad_h, pad_w,
-    rows, pitch,
+    rows, pitch, strip,
 ):  # fmt: skip
-    """Sums per part: ``sums[part, group, block, k, lane]``; a chunk is a share of the tiles."""
+    """Sums per part: ``sums[part, group, block, k, lane]``; a chunk is a share of the tiles, a strip some of dy."""
     pixels, blocks = out_height * out_width, (outputs + lane_count - 1) // lane_count
     block_size = padded_channels * kernel_h * kernel_w * lane_count
     units = parts * groups * chunks
+    room = scratch.size // units
     for unit in prange(units):
         part, g, chunk = unit // (groups * chunks), unit // chunks % groups, unit % chunks
-        padded = addr(scratch, unit * (scratch.size // units))
+        own = addr(scratch, unit * room)
         pixel_rows = addr(turned, unit * (turned.size // units))
         start = images * part // parts
         for n in range(start, images * (part + 1) // parts):
-            source = addr(x, (n * groups + g) * channels * height * width)
-            pad_image(source, channels, height, width, pad_h, pad_w, padded, rows, pitch)
-            for k in range(channels * rows * pitch, padded_channels * rows * pitch, 16):
-                vst(padded + k, vzero())
-            fresh = 1 if n == start else 0
-            for block in range(blocks):
-                first, at = block * lane_count, (part * groups + g) * blocks + block
-                tops = addr(dy, ((n * groups + g) * outputs + first) * pixels)
-                turn(tops, pixels, min(lane_count, outputs - first), pixels, pixel_rows, lane_count)
-                if chunk == 0:
-                    add_columns(pixel_rows, pixels, lane_count, addr(bias_sums, at * lane_count), fresh)
-                share = (fresh, tiles * chunk // chunks, tiles * (chunk + 1) // chunks)
-                window = (out_height, out_width, kernel_h, kernel_w, stride_h, pad_h)
-                operands = (padded, pixel_rows, addr(sums, at * block_size))
-                invoke(image, operands + share + (height, rows, pitch) + window)
+            sizes = (channels, padded_channels, height, width, pad_h, pad_w)
+            padded = framed(x, n * groups + g, *sizes, own, room, rows, pitch)
+            for top in range(0, out_height, strip):
+                end = min(out_height, top + strip)
+                count, fresh = (end - top) * out_width, 1 if n == start and top == 0 else 0
+                for block in range(blocks):
+                    first, at = block * lane_count, (part * groups + g) * blocks + block
+                    tops = addr(dy, ((n * groups + g) * outputs + first) * pixels + top * out_width)
+                    turn(tops, pixels, min(lane_count, outputs - first), count, pixel_rows, lane_count)
+                    if chunk == 0:
+                        add_columns(pixel_rows, count, lane_count, addr(bias_sums, at * lane_count), fresh)
+                    share = (fresh, tiles * chunk // chunks, tiles * (chunk + 1) // chunks)
+                    window = (top, end, out_width, kernel_h, kernel_w, stride_h, pad_h)
+                    operands = (padded, pixel_rows, addr(sums, at * block_size))
+                    invoke(image, operands + share + (height, rows, pitch) + window)
 
 
 @njit

@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from ..simd import lanes, vadd, vld, vldm, vst, vturn, vzero
+from ..simd import addr, lanes, vadd, vld, vldm, vst, vturn, vzero
 
 
 @njit
@@ -11,10 +11,12 @@ def pad_image(x, channels, height, width, top, left, out, rows, pitch):
     zero = vzero()
     for c in range(channels):
         for row in range(rows):
-            to = out + (c * rows + row) * pitch
-            for k in range(0, pitch, 16):
+            to, inside = out + (c * rows + row) * pitch, 0 <= row - top < height
+            for k in range(0, left if inside else pitch, 16):
                 vst(to + k, zero)
-            if 0 <= row - top < height:
+            if inside:
+                for k in range(left + width, pitch, 16):
+                    vst(to + k, zero)
                 source = x + (c * height + row - top) * width
                 for k in range(0, width - 15, 16):
                     vst(to + (left + k), vld(source + k))
@@ -22,6 +24,21 @@ def pad_image(x, channels, height, width, top, left, out, rows, pitch):
                     k = width - width % 16
                     vst(to + (left + k), vldm(source + k, lanes(0, width - k)))
     vst(out + channels * rows * pitch, zero)
+
+
+@njit
+def framed(x, image, channels, all_channels, height, width, top, left, out, room, rows, pitch):
+    """Where an image lies between zeros: in place if it needs none and has ``room`` floats behind it, else a copy.
+
+    A copy has ``all_channels``, those behind ``channels`` being zero; in place these are whatever follows.
+    """
+    start = image * channels * height * width
+    if rows == height and pitch == width and start + room <= x.size:
+        return addr(x, start)
+    pad_image(addr(x, start), channels, height, width, top, left, out, rows, pitch)
+    for k in range(channels * rows * pitch, all_channels * rows * pitch, 16):
+        vst(out + k, vzero())
+    return out
 
 
 @njit

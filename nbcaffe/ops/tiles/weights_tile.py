@@ -23,19 +23,19 @@ def tile(x, x_step, x_row, dy, height, width, dw, dw_step, fresh):
     vput(acc, dw, dw_step, NV)
 
 
-@machine_code("ppp" + "iii" + "iii" + "iiiiii")
+@machine_code("ppp" + "iii" + "iii" + "iiiiiii")
 def image(
-    x, dy, dw, fresh, first, last, height, rows, pitch, out_height, out_width, kernel_h, kernel_w, stride_h, pad_h
+    x, dy, dw, fresh, first, last, height, rows, pitch, top, end, out_width, kernel_h, kernel_w, stride_h, pad_h
 ):  # fmt: skip
-    """The tiles ``first <= number < last`` of one padded image and one block of output channels."""
+    """The tiles ``first <= number < last``: sums over rows ``top .. end - 1`` of a block of output channels."""
     taps, lane_count, columns = kernel_h * kernel_w, 16 * NV, 1 if TAPS else kernel_w
     for number in range(first, last):
         block, kx = number // columns, number % columns
         ky, ci = block % kernel_h, block // kernel_h * (1 if TAPS else MR)
         # output rows whose input lies in the padding are left out
-        top = max(0, (pad_h - ky + stride_h - 1) // stride_h)
-        end = min(out_height, (height - 1 + pad_h - ky) // stride_h + 1)
-        source = x + ((ci * rows + top * stride_h + ky) * pitch + kx)
-        pixels = dy + top * out_width * lane_count
+        low = max(top, (pad_h - ky + stride_h - 1) // stride_h)
+        high = min(end, (height - 1 + pad_h - ky) // stride_h + 1)
+        source = x + ((ci * rows + low * stride_h + ky) * pitch + kx)
+        pixels = dy + (low - top) * out_width * lane_count
         sums, step = dw + ((ci * taps + ky * kernel_w + kx) * lane_count), lane_count * (1 if TAPS else taps)
-        tile(source, rows * pitch, stride_h * pitch, pixels, end - top, out_width, sums, step, fresh)
+        tile(source, rows * pitch, stride_h * pitch, pixels, high - low, out_width, sums, step, fresh)
