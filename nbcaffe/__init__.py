@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # what editors and mypy see of PUBLIC and MODULES
     from .layers.element_loss import ElementwiseLoss as ElementwiseLoss
     from .mode import (
         set_device as set_device,
+        set_engine as set_engine,
         set_mode_cpu as set_mode_cpu,
         set_mode_gpu as set_mode_gpu,
         set_multiprocess as set_multiprocess,
@@ -83,7 +84,7 @@ HOMES = {
     "layers": "layer_type_list",
     "layers.element_loss": "ElementwiseLoss",
     "layers.data": "Source",
-    "mode": "set_mode_cpu set_mode_gpu set_random_seed set_device set_multiprocess",
+    "mode": "set_mode_cpu set_mode_gpu set_random_seed set_device set_engine set_multiprocess",
     "net": "Net TRAIN TEST",
     "net_spec": "NetSpec to_proto",
     "param_words": "params",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from . import __version__
+from . import __version__, mode
 from .errors import DeviceError, NbcaffeError
 from .verbs import VERBS
 
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         _choose_device(args)
+        if getattr(args, "autotune", False):
+            mode.set_engine("AUTOTUNE")
         code = _target(args.run)(args)
         sys.stdout.flush()  # a closed pipe shows here, not when Python exits
         return int(code or 0)

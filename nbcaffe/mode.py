@@ -1,4 +1,6 @@
-"""What pycaffe keeps for the whole process: where nets run and the seed they draw from, unless they are told."""
+"""What is kept for a whole process: where nets run, their seed and their engine, unless they are told."""
+
+import os
 
 from .errors import ConfigError, DeviceError
 
@@ -22,6 +24,20 @@ def set_random_seed(seed: int) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ConfigError(f"set_random_seed: expected an int and >= 0, got {seed!r}")
     _chosen["seed"] = seed
+
+
+ENGINES = ("DEFAULT", "ACCURATE", "AUTOTUNE", "DIRECT", "WINOGRAD", "BLAS", "PLAIN")
+
+
+def set_engine(name: str) -> None:
+    """What ``engine: DEFAULT`` means to layers made from now on, where that engine can do it.
+
+    ``ACCURATE`` leaves out WINOGRAD, to compare numbers with Caffe's; ``AUTOTUNE`` tries the engines on this machine.
+    ``NBCAFFE_ENGINE`` in the environment says the same for a whole process.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"set_engine: expected one of {', '.join(ENGINES)}, got {name!r}")
+    _chosen["engine"] = name
 
 
 def set_device(number: int) -> None:
@@ -50,3 +66,11 @@ def device() -> str | None:
 def seed() -> int:
     """The seed that was chosen, or the one every run starts from."""
     return int(_chosen.get("seed", SEED))
+
+
+def engine() -> str:
+    """What DEFAULT means."""
+    name = str(_chosen.get("engine") or os.environ.get("NBCAFFE_ENGINE") or "DEFAULT")
+    if name not in ENGINES:
+        raise ConfigError(f"NBCAFFE_ENGINE={name}: expected one of {', '.join(ENGINES)}")
+    return name

@@ -17,6 +17,12 @@ def _device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _autotune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--autotune", action="store_true", help="choose engines by trying them; what is found is remembered"
+    )
+
+
 def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
@@ -82,6 +88,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _settings(parser)
     parser.add_argument("--level", type=int, default=0, help="level of the training net (default: 0)")
     parser.add_argument("--stage", action="append", default=[], help="stage of the training net; may be repeated")
+    _autotune(parser)
     _device(parser)
 
 
@@ -93,6 +100,7 @@ def _test(parser: argparse.ArgumentParser) -> None:
     )
     _settings(parser)
     _state(parser, "TEST")
+    _autotune(parser)
     _device(parser)
 
 
@@ -148,6 +156,7 @@ def _time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peaks", action="store_true", help="measure the machine's peaks again")
     _settings(parser)
     _state(parser, "TRAIN")
+    _autotune(parser)
     _device(parser)
 
 
@@ -158,8 +167,8 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pair",
         metavar="A,B",
-        help="run a net twice, on two targets (cpu, cuda, sim) or by two engines (PLAIN, DIRECT, BLAS), and name the "
-        "first layer that differs",
+        help="run a net twice, on two targets (cpu, cuda, sim) or by two engines (PLAIN, DIRECT, WINOGRAD, BLAS), and "
+        "name the first layer that differs",
     )
     _settings(parser)
     parser.add_argument(

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import nbcaffe.layers  # noqa: F401  (defines the layers)
+from nbcaffe import mode, set_engine
 from nbcaffe.checks import CHECKS, Case, examine
 from nbcaffe.errors import ConfigError, LabelError, NbcaffeError
 from nbcaffe.layer import REGISTRY
+from nbcaffe.ops import autotune
 from nbcaffe.params import REQUIRED, ParamError, bind, invalid_values
 from nbcaffe.single import Single
 
@@ -209,7 +211,7 @@ def test_shapes_that_do_not_fit_are_explained(kind, shapes, params, complaint):
         Single(kind, shapes, **params)
 
 
-@pytest.mark.parametrize("engine", ["PLAIN", "BLAS", "DIRECT", "WINOGRAD", "FAST", "CAFFE", "CUDNN"])
+@pytest.mark.parametrize("engine", ["PLAIN", "BLAS", "DIRECT", "WINOGRAD", "ACCURATE", "AUTOTUNE", "CAFFE", "CUDNN"])
 def test_a_named_engine_computes_the_same(engine):
     results = []
     for name in ("PLAIN", engine):
@@ -218,6 +220,40 @@ def test_a_named_engine_computes_the_same(engine):
         results.append([*layer.forward(*values), *backward(layer, top_diffs(layer))[1]])
     for plain, other in zip(*results, strict=True):
         np.testing.assert_allclose(plain, other, rtol=0, atol=1e-5 * np.abs(plain).max())
+
+
+def test_what_autotune_found_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(autotune, "folder", lambda: tmp_path)
+    tried = []
+    monkeypatch.setattr(autotune, "trial", lambda E, shape, dtype: tried.append(E) or (0 if "Blas" in str(E) else 1))
+    example = {"num_output": 4, "kernel_size": 3, "weight_filler": "xavier", "engine": "AUTOTUNE"}
+    for _ in range(2):
+        assert Single("Convolution", [(2, 4, 6, 6)], **example).layer.engine == "BLAS"
+    assert len(tried) == 3  # DIRECT, WINOGRAD, BLAS
+    (file,) = tmp_path.iterdir()
+    file.write_text("{")
+    Single("Convolution", [(2, 4, 6, 6)], **example)
+    assert len(tried) == 6
+
+
+def test_default_takes_winograd_where_it_pays_unless_told(monkeypatch):
+    def chosen(**more):
+        example = {"num_output": 32, "kernel_size": 3, "weight_filler": "xavier", **more}
+        return Single("Convolution", [(8, 32, 10, 10)], **example).layer.engine
+
+    assert chosen() == chosen(engine="CUDNN") == "WINOGRAD"
+    assert chosen(engine="ACCURATE") == chosen(num_output=8) == chosen(stride=2) == "DIRECT"
+    monkeypatch.setenv("NBCAFFE_ENGINE", "ACCURATE")
+    assert chosen() == "DIRECT"
+    monkeypatch.setattr(mode, "_chosen", {})
+    set_engine("BLAS")
+    assert chosen() == "BLAS"
+    monkeypatch.setattr(mode, "_chosen", {})
+    monkeypatch.setenv("NBCAFFE_ENGINE", "ACURATE")
+    with pytest.raises(ConfigError, match="NBCAFFE_ENGINE=ACURATE: expected one of DEFAULT, ACCURATE"):
+        chosen()
+    with pytest.raises(ConfigError, match="set_engine: expected one of"):
+        set_engine("FAST")
 
 
 def test_an_engine_that_cannot_says_why():

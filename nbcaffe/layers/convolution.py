@@ -79,9 +79,7 @@ class Convolution(Windowed):
     bias_term = Bool(True, doc="add a learned bias to each output channel")
     weight_filler = Filler("constant", doc="how the weights start")
     bias_filler = Filler("constant", doc="how the bias starts")
-    engine = Choice(
-        *CONV_CHOICES, doc="who computes it; DEFAULT takes the fastest of full accuracy, FAST takes WINOGRAD too"
-    )
+    engine = Choice(*CONV_CHOICES, doc="who computes it; ACCURATE is DEFAULT without WINOGRAD")
 
     num_bottom = (1, None)
     num_top = (1, None)

@@ -1,10 +1,12 @@
-"""Which engine does an operation: the one the user names, or the first of the list that can."""
+"""Which engine does an operation: the one the user names, or the fastest of those that can."""
 
 from collections.abc import Callable
 from typing import Any
 
+from .. import mode
 from ..errors import ConfigError
 from ..params import did_you_mean
+from .autotune import fastest
 from .engines import CONV_ENGINES, PRODUCT_ENGINES
 from .plain import PlainConvolution, PlainProduct
 from .shapes import ConvShape, ProductShape
@@ -14,8 +16,8 @@ Buffer = Callable[..., Any]
 CONVOLUTIONS: dict[str, Any] = {**CONV_ENGINES, "PLAIN": PlainConvolution}
 PRODUCTS: dict[str, Any] = {**PRODUCT_ENGINES, "PLAIN": PlainProduct}
 
-CONV_CHOICES = ("DEFAULT", "FAST", "CAFFE", "CUDNN", *CONVOLUTIONS)
-PRODUCT_CHOICES = ("DEFAULT", "CAFFE", "CUDNN", *PRODUCTS)
+CONV_CHOICES = ("DEFAULT", "ACCURATE", "AUTOTUNE", "CAFFE", "CUDNN", *CONVOLUTIONS)
+PRODUCT_CHOICES = ("DEFAULT", "ACCURATE", "AUTOTUNE", "CAFFE", "CUDNN", *PRODUCTS)
 
 
 def convolution(
@@ -26,9 +28,9 @@ def convolution(
     Parameters
     ----------
     engine : str
-        DEFAULT takes the fastest of full accuracy that supports the operation; so does CUDNN, as Caffe does without
-        that library.  FAST takes WINOGRAD where that pays, else what DEFAULT takes.
-        CAFFE is BLAS on the host.
+        DEFAULT takes WINOGRAD where that pays, else what ACCURATE takes: the first of the list that supports the
+        operation and is of full accuracy.  AUTOTUNE tries them.  Caffe's names CAFFE and CUDNN mean DEFAULT, and
+        :func:`nbcaffe.set_engine` says what DEFAULT means.
     owner : str
         How messages name the layer.
     """
@@ -56,11 +58,15 @@ def choose(
     at = f"{owner}: " if owner else ""
     if not able:
         raise ConfigError(f"{at}no engine can do {shape}; convolution has one to three axes")
-    wanted = {"CUDNN": "DEFAULT", "CAFFE": "BLAS" if target == "cpu" else "DEFAULT"}.get(engine, engine)
-    if wanted == "FAST":
-        wanted = next((name for name, E in able.items() if hasattr(E, "pays") and E.pays(shape)), "DEFAULT")
+    wanted = "DEFAULT" if engine in ("CAFFE", "CUDNN") else engine
+    if wanted == "DEFAULT" and mode.engine() in ("ACCURATE", "AUTOTUNE", *able):
+        wanted = mode.engine()
+    if wanted == "AUTOTUNE":
+        wanted = fastest(able, shape, dtype)
     if wanted == "DEFAULT":
-        wanted = next(iter(able))
+        wanted = next((name for name, E in able.items() if hasattr(E, "pays") and E.pays(shape)), "ACCURATE")
+    if wanted == "ACCURATE":
+        wanted = next(name for name, E in able.items() if not hasattr(E, "pays"))
     if wanted not in engines:
         known = CONV_CHOICES if engines is CONVOLUTIONS else PRODUCT_CHOICES
         raise ConfigError(f"{at}unknown engine {engine!r}{did_you_mean(engine, known)}")

@@ -1,7 +1,4 @@
-"""The engines for hosts by name, in the order in which DEFAULT tries them; PLAIN, which runs anywhere, joins later.
-
-WINOGRAD is faster than DIRECT for many shapes, but ten times less accurate: it is used where asked for.
-"""
+"""The engines for hosts by name, in the order in which they are tried; PLAIN, which runs anywhere, joins later."""
 
 from .blas import BlasConvolution, BlasProduct
 from .direct import DirectConvolution

@@ -149,7 +149,8 @@ class WinogradConvolution:
     def pays(shape: ConvShape) -> bool:
         """Enough channels to fill vectors in each direction, enough tiles to pay for the filters' transform."""
         channels = min(shape.channels, shape.num_output) // shape.group
-        return channels >= 32 and shape.num * prod(ceil(size, M) for size in shape.out_spatial) >= 128
+        least = {3: 32, 5: 128}[shape.kernel[0]]  # measured: docs/decisions.md
+        return channels >= 32 and shape.num * prod(ceil(size, M) for size in shape.out_spatial) >= least
 
     def forward(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
         self.forward_tiles(x, w, b, y)
