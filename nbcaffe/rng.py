@@ -5,6 +5,7 @@ from the seed and a name, a counter from the pass and the index, so nothing has 
 """
 
 import hashlib
+from collections.abc import Callable
 from math import pi
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from .kernel import device
 
 MASK = 0xFFFFFFFF
+PART = 2**15  # numbers that the host makes at a time: they stay in its cache, and large weights need no more memory
 
 
 @device
@@ -32,9 +34,9 @@ def key(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
-def words(key: int, hi: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`philox` on the host for the counters ``(hi, 0 .. n-1)``, as two uint64 arrays of 32-bit words."""
-    lo: np.ndarray = np.arange(n, dtype=np.uint64)
+def words(key: int, hi: int, n: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`philox` on the host for ``n`` counters from ``(hi, first)`` on, as two uint64 arrays of 32-bit words."""
+    lo: np.ndarray = np.arange(first, first + n, dtype=np.uint64)
     top: np.ndarray = np.full(n, hi & MASK, np.uint64)
     for _ in range(10):
         product = np.uint64(0xD256D193) * lo
@@ -43,15 +45,27 @@ def words(key: int, hi: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return lo, top
 
 
+def in_parts(law: Callable[..., np.ndarray], key: int, n: int, hi: int) -> np.ndarray:
+    """``n`` numbers ``law(a, b)`` of the words ``a, b`` of the counters ``(hi, 0 .. n-1)``."""
+    numbers: np.ndarray = np.empty(n)
+    for first in range(0, n, PART):
+        part = numbers[first : first + PART]
+        part[...] = law(*words(key, hi, len(part), first))
+    return numbers
+
+
 def uniform(key: int, n: int, hi: int = 0) -> np.ndarray:
     """``n`` float64 numbers in [0, 1)."""
-    return words(key, hi, n)[0] / 2.0**32
+    return in_parts(lambda a, b: a / 2.0**32, key, n, hi)
 
 
 def normal(key: int, n: int, hi: int = 0) -> np.ndarray:
     """``n`` float64 numbers from the standard normal law (Box and Muller)."""
-    a, b = words(key, hi, n)
-    return np.sqrt(-2.0 * np.log((a + 1.0) / 2.0**32)) * np.cos(2.0 * pi * (b / 2.0**32))
+
+    def law(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.sqrt(-2.0 * np.log((a + 1.0) / 2.0**32)) * np.cos(2.0 * pi * (b / 2.0**32))
+
+    return in_parts(law, key, n, hi)
 
 
 def permutation(key: int, epoch: int, n: int) -> np.ndarray:

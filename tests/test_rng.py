@@ -108,3 +108,9 @@ def test_no_filler_is_forgotten(misc):
     tried = {entry["filler"] for entry in misc["fillers_random_moments"]}
     assert tried | {entry["filler"]["type"] for entry in misc["fillers_deterministic"]} | {"constant"} == set(FILLERS)
     np.testing.assert_array_equal(fill(FillerSpec("constant", value=0.25), (2, 3), 0), np.full((2, 3), 0.25))
+
+
+def test_numbers_made_part_by_part_are_those_of_their_counters():
+    n = 2 * rng.PART + 3
+    np.testing.assert_array_equal(rng.uniform(7, n, hi=2), rng.words(7, 2, n)[0] / 2.0**32)
+    assert rng.normal(7, n, hi=2)[rng.PART + 1] == rng.normal(7, rng.PART + 2, hi=2)[-1]
