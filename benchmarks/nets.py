@@ -32,7 +32,7 @@ MOMENTUM, DECAY = 0.9, 5e-4
 WARM, LEAST = 3, 5  # steps before timing; steps timed at least
 HEADINGS = (
     "net | batch | nbcaffe ms | PyTorch ms | ratio | lowest to highest | of the fastest steps | losses apart, first "
-    "| at most | PyTorch's own | nbcaffe peak MB | PyTorch's least | ratio | nbcaffe grown by MB | predicted"
+    "| at most | PyTorch's own | nbcaffe peak MB | PyTorch's least | ratio | predicted"
 )
 
 # What both sides share; nets_torch.py imports it.
@@ -62,7 +62,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def answer(step, args, base):
+def answer(step, args):
     """Print what the parent asked for: the first results, or the median time and the memory."""
     if args.compare:
         print(json.dumps({"values": [step() for _ in range(args.compare)]}))
@@ -74,8 +74,7 @@ def answer(step, args, base):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    found = {"ms": statistics.median(times) * 1e3, "least": min(times) * 1e3, "peak": peak(), "grown": peak() - base}
-    print(json.dumps(found))
+    print(json.dumps({"ms": statistics.median(times) * 1e3, "least": min(times) * 1e3, "peak": peak()}))
 
 
 def child_arguments():
@@ -92,22 +91,20 @@ def child_arguments():
 
 
 def describe(name, phase, size):
-    """The flat net, the shapes of its blobs and weights, and the memory that ``nbcaffe show`` predicts, in MB."""
+    """The flat net, the shapes of its blobs and weights, and the peak that ``nbcaffe show`` predicts, in MB."""
     import yaml
 
     from nbcaffe.net import Net
-    from nbcaffe.report import predicted_bytes
+    from nbcaffe.report import predicted_peak
 
     net = Net(str(HERE / f"nets/{name}.yaml"), phase, memory="plan", overrides=[f"vars.batch={size}"] if size else [])
-    roles = predicted_bytes(net)
-    history = roles["weights"] if phase == "TRAIN" else 0
     return {
         "layers": yaml.safe_load(net.text)["layers"],
         "weights": {name: [list(weight.shape) for weight in weights] for name, weights in net.params.items()},
         "shapes": {name: list(blob.shape) for name, blob in net.blobs.items()},
         "phase": phase,
         "rate": RATES.get(name, 0.001),
-        "shown": (sum(roles.values()) + history) / 2**20,
+        "shown": sum(predicted_peak(net).values()),
     }
 
 
@@ -115,7 +112,6 @@ def ours(args):
     from nbcaffe.net import Net
     from nbcaffe.solver.loop import Solver
 
-    base = peak()
     given = json.loads(Path(args.net).read_text())
     source = {"name": "net", "layers": given["layers"]}
     if given["phase"] == "TRAIN":
@@ -140,7 +136,7 @@ def ours(args):
         found = net.forward()
         return float(np.abs(next(out for name, out in found.items() if name != "label")).mean())
 
-    answer(train if given["phase"] == "TRAIN" else test, args, base)
+    answer(train if given["phase"] == "TRAIN" else test, args)
 
 
 # The parent, which imports neither side: a child's peak of memory starts from its parent's.
@@ -215,8 +211,7 @@ class Bench:
         cells = [self.name, self.size, f"{middle(mine, 'ms'):.1f}"]
         cells += [f"{middle(peers, 'ms'):.1f} {statistics.mode(modes)}", f"**{statistics.median(ratios):.2f}**"]
         cells += [f"{min(ratios):.2f} to {max(ratios):.2f}", f"{middle(mine, 'least') / middle(peers, 'least'):.2f}"]
-        cells += [*apart, f"{peak:.0f}", f"{least:.0f}", f"{peak / least:.2f}"]
-        cells += [f"{middle(mine, 'grown'):.0f}", f"{self.shown:.0f}"]
+        cells += [*apart, f"{peak:.0f}", f"{least:.0f}", f"{peak / least:.2f}", f"{self.shown:.0f}"]
         return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nets import DECAY, MOMENTUM, answer, batch, child_arguments, fill, peak
+from nets import DECAY, MOMENTUM, answer, batch, child_arguments, fill
 
 # By type: a function of the layer's parameters that returns what computes its top from its weights and bottoms.
 
@@ -116,7 +116,6 @@ class CaffeNet(nn.Module):
 
 def main():
     args = child_arguments()
-    base = peak()
     torch.set_num_threads(args.threads)
     given = json.loads(Path(args.net).read_text())
     net = CaffeNet(given)
@@ -133,7 +132,7 @@ def main():
             return float(run(data, labels).abs().mean())
 
     if given["phase"] == "TEST":
-        answer(test, args, base)
+        answer(test, args)
         return
     optimizer = torch.optim.SGD(
         net.parameters(), given["rate"], MOMENTUM, weight_decay=DECAY, fused=args.run != "eager"
@@ -146,7 +145,7 @@ def main():
         optimizer.step()
         return float(loss.detach())
 
-    answer(train, args, base)
+    answer(train, args)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ from .passes.phase import filter_phase
 from .passes.unroll import unroll
 
 NARROWEST = 100  # columns of the table; in a narrower terminal lines wrap, but no number is cut
+MB = 2**20
+# What a process holds beside arrays, in MB, as benchmarks/memory.py found it (Linux x86-64, Python 3.11, Numba 0.68.1):
+IMPORTED = 202  # Python, NumPy, h5py, Numba, and what Numba makes for the first kernel of all
+LOADED = 0.6  # for each kernel that the disk cache has
+COMPILED = 7  # more for each that this process compiles: LLVM does not give it back
 
 
 def expand(args: Namespace) -> int:
@@ -85,6 +90,23 @@ def predicted_bytes(net: Net) -> dict[str, int]:
     return {"activations, diffs, work space": net.activation_bytes, "weights": params, "weight diffs": gradients}
 
 
+def kernels(net: Net) -> int:
+    """How many compiled functions the net's bound steps call, each signature counted."""
+    called = {id(step.func): step.func for steps in (net._forward, net._backward) for step in steps.steps}
+    return sum(len(getattr(function, "signatures", ())) for function in called.values())
+
+
+def predicted_peak(net: Net) -> dict[str, float]:
+    """MB that a process will hold at most which trains the net by SGD (phase TRAIN) or runs it, by what they are for.
+
+    An estimate, within 10 % for all nets of ``benchmarks/nets/``; what compiling holds is not in it: ``COMPILED``.
+    """
+    roles = predicted_bytes(net)
+    history = roles["weights"] if net.phase == "TRAIN" else 0
+    arrays = (sum(roles.values()) + history) / MB
+    return {"arrays": arrays, "Python and Numba": IMPORTED, "kernels": LOADED * kernels(net)}
+
+
 def totals(net: Net) -> list[str]:
     """The lines under the table."""
     roles = predicted_bytes(net)
@@ -96,4 +118,9 @@ def totals(net: Net) -> list[str]:
     history = roles["weights"]
     if net.phase == "TRAIN" and history:
         lines.append(f"while training   {sum(roles.values()) + history:,} bytes with the solver's history (SGD)")
+    if net.device.name == "cpu":
+        parts, count = predicted_peak(net), kernels(net)
+        told = ", ".join(f"{name} {size:,.0f}" for name, size in parts.items())
+        lines.append(f"whole process    about {sum(parts.values()):,.0f} MB at its peak: {told}")
+        lines.append(f"                 {COMPILED * count:,} MB more in the run that compiles its {count} kernels")
     return lines

@@ -1,7 +1,14 @@
 """What `nbcaffe show` and `expand` print about a net."""
 
+import json
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 
+from nbcaffe import Net, report
 from nbcaffe.cli import main
 
 NET = """\
@@ -42,3 +49,32 @@ def test_expand_prints_a_flat_net_that_is_the_same_net(file, tmp_path, capsys):
     (tmp_path / "flat.yaml").write_text(flat)
     main(["expand", str(tmp_path / "flat.yaml")])
     assert capsys.readouterr().out == flat
+
+
+@pytest.mark.parametrize(("net", "batch"), [("lenet", 2000), ("autoencoder", 5000)])
+def test_show_predicts_the_peak_of_a_process_that_trains_within_a_tenth(root, net, batch):
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
+    command = [sys.executable, root / "benchmarks/memory.py", "--run", net, "TRAIN", f"vars.batch={batch}"]
+    for _ in range(2):  # the first may compile kernels, which takes memory of its own
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["arrays"] > 150 and found["predicted"] == pytest.approx(found["peak"], rel=0.1)
+
+
+def test_show_tells_the_peak_by_what_it_is_for(file, capsys):
+    main(["show", str(file)])
+    peak, arrays, rest, kernels = (
+        int(number) for number in re.findall(r"\d+", re.search("whole process.*", capsys.readouterr().out)[0])
+    )
+    assert rest == report.IMPORTED and kernels > 0
+    assert abs(peak - arrays - rest - kernels) <= 2  # each is rounded
+
+
+def test_a_net_that_is_only_run_holds_two_layers_at_a_time_not_all():
+    def planned(depth):
+        layers = [{"name": "data", "type": "Input", "shape": [[512, 64]]}]
+        layers += [{"name": f"ip{i}", "type": "InnerProduct", "num_output": 64} for i in range(depth)]
+        return Net({"layers": layers}, "TEST", memory="plan").activation_bytes
+
+    assert planned(20) == planned(3)
