@@ -5,100 +5,12 @@ from collections.abc import Sequence
 from math import prod
 
 from ..blob import Blob
-from ..kernel import device, kernel, real, team_range
+from ..kernel import kernel, real
 from ..layer import Layer
+from ..ops.lrn import lrn
+from ..ops.shapes import LrnShape
 from ..params import Bool, Choice, Float, Int
 from ..sums import lanes_for, row_dots, row_moments, row_sums
-
-
-@device
-def shrink(scale, beta):
-    """``scale ** -beta``; roots are six times as fast as exp and log, and 0.75 is what nets have."""
-    if beta == 0.75:
-        return 1.0 / math.sqrt(scale * math.sqrt(scale))
-    return math.exp(-beta * math.log(scale))
-
-
-@kernel(team=True)
-def across(p, x, y, channels, size, k, alpha, beta):
-    """One plane; ``y`` first holds the squares of the planes around it."""
-    width, c = x.shape[1], p % channels
-    for i in team_range(width):
-        y[p, i] = 0.0
-    for q in range(p - min(c, size // 2), p + min(channels - c, size // 2 + 1)):
-        for i in team_range(width):
-            y[p, i] += x[q, i] * x[q, i]
-    for i in team_range(width):
-        y[p, i] = x[p, i] * shrink(k + alpha * y[p, i], beta)
-
-
-@kernel(team=True)
-def across_slopes(p, x, dy, dx, slopes, channels, size, k, alpha, beta):
-    """The direct part of the gradient, and what the planes around get of it, without their own value."""
-    width, c = x.shape[1], p % channels
-    for i in team_range(width):
-        dx[p, i] = 0.0
-    for q in range(p - min(c, size // 2), p + min(channels - c, size // 2 + 1)):
-        for i in team_range(width):
-            dx[p, i] += x[q, i] * x[q, i]
-    for i in team_range(width):
-        scale = k + alpha * dx[p, i]
-        dx[p, i] = dy[p, i] * shrink(scale, beta)
-        slopes[p, i] = x[p, i] * dx[p, i] / scale
-
-
-@kernel(team=True)
-def across_backward(p, x, slopes, dx, channels, size, factor):
-    width, c = x.shape[1], p % channels
-    for q in range(p - min(c, size // 2), p + min(channels - c, size // 2 + 1)):
-        for i in team_range(width):
-            dx[p, i] -= factor * x[p, i] * slopes[q, i]
-
-
-@kernel
-def beside(p, h, a, b, out, reach):
-    """Products of ``a`` and ``b`` summed over ``reach`` columns to each side."""
-    width = a.shape[2]
-    for w in range(width):
-        out[p, h, w] = 0.0
-    for j in range(2 * reach + 1):
-        for w in range(max(0, reach - j), min(width, width + reach - j)):
-            out[p, h, w] += a[p, h, w + j - reach] * b[p, h, w + j - reach]
-
-
-@kernel
-def within(p, h, x, sums, y, reach, alpha, beta):
-    """One row; ``y`` first holds the squares of the square around each value."""
-    _, height, width = x.shape
-    for w in range(width):
-        y[p, h, w] = 0.0
-    for v in range(max(0, h - reach), min(height, h + reach + 1)):
-        for w in range(width):
-            y[p, h, w] += sums[p, v, w]
-    for w in range(width):
-        y[p, h, w] = x[p, h, w] * shrink(1.0 + alpha * y[p, h, w], beta)
-
-
-@kernel
-def within_slopes(p, h, sums, dy, dx, slopes, reach, alpha, beta):
-    _, height, width = dy.shape
-    for w in range(width):
-        dx[p, h, w] = 0.0
-    for v in range(max(0, h - reach), min(height, h + reach + 1)):
-        for w in range(width):
-            dx[p, h, w] += sums[p, v, w]
-    for w in range(width):
-        scale = 1.0 + alpha * dx[p, h, w]
-        dx[p, h, w] = dy[p, h, w] * shrink(scale, beta)
-        slopes[p, h, w] = dx[p, h, w] / scale
-
-
-@kernel
-def within_backward(p, h, x, sums, dx, reach, factor):
-    _, height, width = x.shape
-    for v in range(max(0, h - reach), min(height, h + reach + 1)):
-        for w in range(width):
-            dx[p, h, w] -= factor * x[p, h, w] * sums[p, v, w]
 
 
 class LRN(Layer):
@@ -132,43 +44,20 @@ class LRN(Layer):
             self.fail(f"local_size must be odd, so that it has a middle; got {self.local_size}")
         if len(shape) < needed:
             self.fail(f"{self.norm_region} needs a bottom of at least {needed} axes, got {shape}")
-        self.planes = (prod(shape[:2]), prod(shape[2:]))
-        self.pixels = (prod(shape[:-2]), *shape[-2:])
-        self.channels = shape[1]
-        self.slopes = self.buffer(bottom[0].count)
-        self.sums = self.buffer(bottom[0].count if self.norm_region == "WITHIN_CHANNEL" else 0)
+        square = self.norm_region == "WITHIN_CHANNEL"
+        images, steps = (prod(shape[:-2]), shape[-2]) if square else shape[:2]
+        neighbours, k = self.local_size ** (2 if square else 1), 1.0 if square else self.k
+        sizes = (images, steps, prod(shape) // max(images * steps, 1))
+        planned = LrnShape(*sizes, self.local_size, square, k, self.alpha / neighbours, self.beta)
+        self.op = lrn(planned, self.buffer, self.dtype, self.target)
         return [shape]
 
-    @property
-    def reach(self) -> int:
-        return self.local_size // 2
-
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        x, y = bottom[0].data, top[0].data
-        if self.norm_region == "ACROSS_CHANNELS":
-            numbers = (self.channels, self.local_size, self.k, self.alpha / self.local_size, self.beta)
-            across[self.planes[0]](x.reshape(self.planes), y.reshape(self.planes), *numbers)
-            return
-        x, y, sums = (a.reshape(self.pixels) for a in (x, y, self.sums.data))
-        beside[self.pixels[:2]](x, x, sums, self.reach)
-        within[self.pixels[:2]](x, sums, y, self.reach, self.alpha / self.local_size**2, self.beta)
+        self.op.forward(bottom[0].data, top[0].data)
 
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        if not self.propagate_down[0]:
-            return
-        arrays = (bottom[0].data, top[0].diff, bottom[0].diff, self.slopes.data)
-        if self.norm_region == "ACROSS_CHANNELS":
-            x, dy, dx, slopes = (a.reshape(self.planes) for a in arrays)
-            rows, alpha, window = self.planes[0], self.alpha / self.local_size, (self.channels, self.local_size)
-            across_slopes[rows](x, dy, dx, slopes, *window, self.k, alpha, self.beta)
-            across_backward[rows](x, slopes, dx, *window, 2.0 * alpha * self.beta)
-            return
-        x, dy, dx, slopes, sums = (a.reshape(self.pixels) for a in (*arrays, self.sums.data))
-        rows, alpha = self.pixels[:2], self.alpha / self.local_size**2  # type: ignore[assignment]
-        beside[rows](x, x, sums, self.reach)
-        within_slopes[rows](sums, dy, dx, slopes, self.reach, alpha, self.beta)
-        beside[rows](x, slopes, sums, self.reach)
-        within_backward[rows](x, sums, dx, self.reach, 2.0 * alpha * self.beta)
+        if self.propagate_down[0]:
+            self.op.backward(bottom[0].data, top[0].diff, bottom[0].diff)
 
 
 @kernel

@@ -1,108 +1,20 @@
 """Pooling over the last two axes, plane by plane."""
 
-import math
 from collections.abc import Sequence
 from math import prod
 
 from ..blob import Blob
 from ..kernel import kernel, real
 from ..layer import Layer
+from ..ops.pooling import pooling
+from ..ops.shapes import PoolShape
 from ..params import Bool, Choice, Int, Pair
 from .stochastic_pooling import drawn_pool, expected_pool, expected_pool_backward
 
 
 @kernel
-def max_pool(p, oh, x, y, where, kh, kw, sh, sw, ph, pw):
-    """One row of outputs.  NaNs are counted beside the search: a test for them in it would cost a branch each time."""
-    _, height, width = x.shape
-    above = oh * sh - ph
-    first, last = max(above, 0), min(above + kh, height)
-    for ow in range(y.shape[2]):
-        left = ow * sw - pw
-        low, high = max(left, 0), min(left + kw, width)
-        best, place, nans = -3.4028234663852886e38, -1, 0
-        for h in range(first, last):
-            for w in range(low, high):
-                value = x[p, h, w]
-                larger = not value <= best
-                place = h * width + w if larger else place
-                best = value if larger else best
-                nans += 1 if value != value else 0
-        if place < 0 and first < last and low < high:  # nothing but -inf
-            best, place = -math.inf, first * width + low
-        y[p, oh, ow] = best if nans == 0 else math.nan
-        where[p, oh, ow] = place
-
-
-@kernel
-def max_pool_2x2(p, oh, x, y, where):
-    """The usual case, all windows inside: the four values at once."""
-    width = x.shape[2]
-    for ow in range(y.shape[2]):
-        h, w = 2 * oh, 2 * ow
-        a, b, c, d = x[p, h, w], x[p, h, w + 1], x[p, h + 1, w], x[p, h + 1, w + 1]
-        best, place = a, 0
-        place = 1 if b > best or b != b else place
-        best = b if b > best or b != b else best
-        place = width if c > best or c != c else place
-        best = c if c > best or c != c else best
-        place = width + 1 if d > best or d != d else place
-        y[p, oh, ow] = d if d > best or d != d else best
-        where[p, oh, ow] = h * width + w + place
-
-
-@kernel
-def max_pool_backward(p, dx, dy, where):
-    """Scatter inside the own plane: no two planes share a cell."""
-    for i in range(dx.shape[1]):
-        dx[p, i] = 0.0
-    for o in range(dy.shape[1]):
-        if where[p, o] >= 0:
-            dx[p, where[p, o]] += dy[p, o]
-
-
-@kernel
 def write_mask(p, o, where, mask):
     mask[p, o] = real(where[p, o])
-
-
-@kernel
-def mean_pool(p, oh, x, y, kh, kw, sh, sw, ph, pw):
-    """One row of outputs: window sums over the windows' padded areas."""
-    _, height, width = x.shape
-    outputs = y.shape[2]
-    for ow in range(outputs):
-        y[p, oh, ow] = 0.0
-    above = oh * sh - ph
-    for h in range(max(above, 0), min(above + kh, height)):
-        for j in range(kw):
-            first = max(0, (pw - j + sw - 1) // sw)
-            last = min(outputs, (width - 1 + pw - j) // sw + 1)
-            for ow in range(first, last):
-                y[p, oh, ow] += x[p, h, ow * sw - pw + j]
-    rows = min(above + kh, height + ph) - above
-    for ow in range(outputs):
-        left = ow * sw - pw
-        y[p, oh, ow] /= real(rows * (min(left + kw, width + pw) - left))
-
-
-@kernel
-def mean_pool_backward(p, dx, dy, kh, kw, sh, sw, ph, pw):
-    """One plane: each window spreads its gradient over its padded area."""
-    _, height, width = dx.shape
-    _, rows, outputs = dy.shape
-    for h in range(height):
-        for w in range(width):
-            dx[p, h, w] = 0.0
-    for oh in range(rows):
-        above = oh * sh - ph
-        tall = min(above + kh, height + ph) - above
-        for ow in range(outputs):
-            left = ow * sw - pw
-            share = dy[p, oh, ow] / real(tall * (min(left + kw, width + pw) - left))
-            for h in range(max(above, 0), min(above + kh, height)):
-                for w in range(max(left, 0), min(left + kw, width)):
-                    dx[p, h, w] += share
 
 
 class Pooling(Layer):
@@ -165,8 +77,8 @@ class Pooling(Layer):
         self.window = (*window, *stride, *pad)
         self.planes = prod(shape[:-2])
         vars(self)["per_sample"] = self.pool != "STOCHASTIC"
-        whole = all(2 * o <= n for o, n in zip(out, shape[-2:], strict=True))
-        self.simple = self.window == (2, 2, 2, 2, 0, 0) and whole
+        planes = PoolShape(self.planes, (shape[-2], shape[-1]), (out[0], out[1]), window, stride, pad)
+        self.op = pooling(planes, self.buffer, self.dtype, self.target)
         self.averages = self.pool == "STOCHASTIC" and self.phase == "TEST"
         if self.averages:
             vars(self)["backward_needs"] = frozenset({"bottom"})
@@ -195,15 +107,13 @@ class Pooling(Layer):
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         x, y = (b.data.reshape(self.planes, *b.shape[-2:]) for b in (bottom[0], top[0]))
         if self.pool == "AVE":
-            mean_pool[y.shape[:2]](x, y, *self.window)
+            self.op.mean(x, y)
         elif self.averages:
             expected_pool[y.shape[:2]](x, y, *self.window)
         elif self.pool == "STOCHASTIC":
             drawn_pool[y.shape[:2]](x, y, self.where_max.data, self.key, self.clock, *self.window)
-        elif self.simple:
-            max_pool_2x2[y.shape[:2]](x, y, self.where_max.data)
         else:
-            max_pool[y.shape[:2]](x, y, self.where_max.data, *self.window)
+            self.op.largest(x, y, self.where_max.data)
         if self.num_tops == 2:
             cells = (self.planes, prod(y.shape[1:]))
             write_mask[cells](self.where_max.data.reshape(cells), top[1].data.reshape(cells))
@@ -213,13 +123,11 @@ class Pooling(Layer):
             return
         dx, dy = (b.diff.reshape(self.planes, *b.shape[-2:]) for b in (bottom[0], top[0]))
         if self.pool == "AVE":
-            mean_pool_backward[self.planes](dx, dy, *self.window)
-            return
-        if self.averages:
+            self.op.spread(dx, dy)
+        elif self.averages:
             expected_pool_backward[self.planes](bottom[0].data.reshape(dx.shape), dx, dy, *self.window)
-            return
-        plane, out = (self.planes, prod(dx.shape[1:])), (self.planes, prod(dy.shape[1:]))
-        max_pool_backward[self.planes](dx.reshape(plane), dy.reshape(out), self.where_max.data.reshape(out))
+        else:
+            self.op.chosen(dx, dy, self.where_max.data)
 
 
 def pooled(size: int, kernel: int, stride: int, pad: int, floor: bool) -> int:

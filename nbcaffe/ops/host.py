@@ -12,7 +12,15 @@ def accumulators() -> int:
 
     AVX-512 has 32 registers of 16 floats.  AVX2 has 16 of 8 and NEON 32 of 4: a ``vec16`` then takes two or four.
     """
+    return 26 if has("avx512f") else 6
+
+
+def masks() -> bool:
+    """Whether loads and stores can leave out lanes; elsewhere LLVM makes a branch of each lane."""
+    return has("avx")
+
+
+def has(feature: str) -> bool:
+    """Whether code for this machine may use a feature that LLVM has a name for."""
     features = os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()
-    if "+avx512f" in features and os.environ.get("NUMBA_CPU_NAME") != "generic":
-        return 26
-    return 6
+    return f"+{feature}" in features.split(",") and os.environ.get("NUMBA_CPU_NAME") != "generic"

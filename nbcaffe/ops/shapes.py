@@ -60,3 +60,47 @@ class ProductShape:
     @property
     def multiply_adds(self) -> int:
         return self.rows * self.inner * self.cols
+
+
+@dataclass(frozen=True)
+class PoolShape:
+    """Windows over ``planes`` planes of ``size``, which give planes of ``out``; pairs are (vertical, horizontal)."""
+
+    planes: int
+    size: tuple[int, int]
+    out: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is one window, which is the plane."""
+        return self.kernel == self.size and self.out == (1, 1) and self.pad == (0, 0)
+
+
+@dataclass(frozen=True)
+class LrnShape:
+    """Local response normalization of ``(images, steps, pixels)``, ``y = x (k + alpha sum x^2) ** -beta``.
+
+    Steps are the channels, or the rows of a plane where a square of ``size`` counts; the other neighbours are ``size``
+    channels.
+    """
+
+    images: int
+    steps: int
+    pixels: int
+    size: int
+    square: bool
+    k: float
+    alpha: float
+    beta: float
+
+    @property
+    def reach(self) -> int:
+        return self.size // 2
+
+    @property
+    def factor(self) -> float:
+        """Of what the neighbours' scales take from the gradient."""
+        return 2.0 * self.alpha * self.beta

@@ -81,8 +81,9 @@ def addr(typing, array, i):
 
 
 def machine_code(kinds: str) -> Callable:
-    """Compile a tile for :func:`invoke`; ``kinds`` has a letter per argument: p for an address, i for an integer."""
-    return numba.cfunc(void(*[{"p": address, "i": index}[kind] for kind in kinds]), cache=True)
+    """Compile a tile for :func:`invoke`; a letter per argument: p for an address, i for an integer, f for a float."""
+    letters = {"p": address, "i": index, "f": types.float32}
+    return numba.cfunc(void(*[letters[kind] for kind in kinds]), cache=True)
 
 
 @intrinsic

@@ -1,0 +1,58 @@
+"""The largest value of each window, and its gradient, for windows KW wide that step by SW; some whole planes."""
+
+import numpy as np
+from numba import njit
+
+from ..simd import lanes, machine_code, vstm, vzeros
+from ..vectors import iadd, ichoose, ijoin, iramp, istart, istm, vbeats, vchoose, vsplat
+from ..windows import vadd_hits, vtaps, vwiden
+from .pool_planes import over
+
+KW, SW = 3, 2
+LOWEST, EMPTY = np.float32(-np.inf), np.finfo(np.float32).min  # EMPTY is Caffe's value of a window with no cell
+
+
+@njit
+def better_of_row(best, place, cells, cell, width, number):
+    """What was found above, or the better of a row of cells, the first of which has this number."""
+    for j, value in enumerate(vtaps(cells, cell, width, LOWEST, KW, SW)):
+        better = vbeats(value, best)
+        best, place = vchoose(better, value, best), ichoose(better, number + j, place)
+    return best, place
+
+
+@machine_code("pppiiiiiiiii")
+def forward(x, y, where, planes, height, width, rows, outputs, kh, sh, ph, pw):
+    """``place`` counts from each window's own column until it is stored; where all is -inf the first cell has it."""
+    for plane in range(planes):
+        cells, results = x + plane * height * width, plane * rows * outputs
+        for window in range(0, outputs, 16):
+            cell, used = window * SW - pw, lanes(0, outputs - window)
+            start, columns, beyond = istart(cell, SW), iramp(cell, SW), (width - cell + SW - 1) // SW
+            for oh in range(rows):
+                above = oh * sh - ph
+                first, last = max(above, 0), min(above + kh, height)
+                best, place = vsplat(LOWEST), iadd(start, first * width)
+                for h in range(first, last):
+                    best, place = better_of_row(best, place, cells + h * width, cell, width, h * width)
+                at = results + oh * outputs + window
+                empty = lanes(beyond if above < height else 0, 16)
+                vstm(y + at, vchoose(empty, vsplat(EMPTY), best), used)
+                istm(where + at, ichoose(empty, -1, ijoin(place, columns)), used)
+
+
+@machine_code("pppiiiiiiiii")
+def backward(dx, dy, where, planes, height, width, rows, outputs, kh, sh, ph, pw):
+    """Each group of SW cells looks which of the windows over it have chosen one of them."""
+    groups = (width - 1 + pw) // SW + 1
+    for plane in range(planes):
+        results = plane * rows * outputs
+        for group in range(0, groups, 16):
+            cell, first, last = group * SW - pw, 0, 0
+            for h in range(height):
+                first, last = over(h + ph, first, last, rows, kh, sh)
+                sums = vzeros(SW, 1)
+                for oh in range(first, last):
+                    at = results + oh * outputs
+                    sums = vadd_hits(sums, dy + at, where + at, group, outputs, h * width + cell, KW, SW)
+                vwiden(sums, dx + (plane * height + h) * width, cell, width, SW)

@@ -1,0 +1,182 @@
+"""Rows of pooling windows in vectors, for the tiles that pool.
+
+Along a row of windows lane k is window k; along the row below them lane k is a group of ``SW`` cells, SW the stride.
+Whoever reads gives the number of the first lane's cell and the end of the row: what lies outside is not touched.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .llvm import (
+    F32,
+    I32,
+    I64,
+    INDICES,
+    LANES,
+    LONGS,
+    POINTER,
+    VECTOR,
+    ZERO,
+    address,
+    between,
+    call,
+    const,
+    index,
+    masked_store,
+    members,
+    operation,
+    shuffle,
+    splat,
+    step,
+    tuple_of,
+    vec16,
+    void,
+)
+from .simd import tile_type
+from .vectors import ramp, spread
+
+NONE = ir.Constant(INDICES, [-1] * LANES)
+
+
+def part(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value) -> ir.Value:
+    """``p[cell + lane]``, and the fill outside 0 <= cell + lane < end."""
+    inside = between(b, b.neg(cell), b.sub(end, cell))
+    where = b.bitcast(step(b, p, cell), VECTOR.as_pointer())
+    return call(b, "masked.load.v16f32.p0", VECTOR, [where, ir.Constant(I32, 4), inside, fill])
+
+
+def every(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value, stride: int, many: int) -> list:
+    """``many`` vectors, the r-th of them the lanes ``p[cell + r + k * stride]``."""
+    found: list[ir.Value] = []
+    for first in range(0, many, min(stride, 2)):
+        at = b.add(cell, const(first))
+        if stride == 1:
+            found.append(part(b, p, at, end, fill))
+        elif stride == 2:
+            low, high = part(b, p, at, end, fill), part(b, p, b.add(at, const(LANES)), end, fill)
+            found += [shuffle(b, low, high, range(r, 2 * LANES, 2)) for r in (0, 1)]
+        else:
+            found += [gathered(b, p, b.add(at, const(r)), end, fill, stride) for r in (0, 1)]
+    return found[:many]
+
+
+def gathered(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value, stride: int) -> ir.Value:
+    inside, where = scattered(b, p, cell, end, stride)
+    return call(b, "masked.gather.v16f32.v16p0", VECTOR, [where, ir.Constant(I32, 4), inside, fill])
+
+
+def scattered(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, stride: int) -> tuple[ir.Value, ir.Value]:
+    """Which of the cells ``cell + k * stride`` are inside, and their addresses."""
+    offsets = ir.Constant(LONGS, [k * stride for k in range(LANES)])
+    cells = b.add(splat(b, cell, LONGS), offsets)
+    nought, limit = ir.Constant(LONGS, [0] * LANES), splat(b, end, LONGS)
+    inside = b.and_(b.icmp_signed(">=", cells, nought), b.icmp_signed("<", cells, limit))
+    bytes_in = b.mul(cells, ir.Constant(LONGS, [4] * LANES))
+    where = b.add(splat(b, b.ptrtoint(p, I64), LONGS), bytes_in)
+    return inside, b.inttoptr(where, ir.VectorType(POINTER, LANES))
+
+
+@intrinsic(prefer_literal=True)
+def vtaps(typing, p, cell, end, fill, KW, SW):
+    """The KW cells of each window of a row as vectors: lane k of the j-th is ``p[cell + j + k * SW]``, or the fill."""
+
+    def build(b, p, cell, end, fill, *_):
+        return tuple_of(every(b, p, cell, end, splat(b, fill), SW.literal_value, KW.literal_value), b)
+
+    return operation(tile_type(KW.literal_value, 1)(address, index, index, types.float32, KW, SW), build)
+
+
+@intrinsic(prefer_literal=True)
+def vwiden(typing, cells, p, cell, end, SW):
+    """Store the SW vectors of groups of cells where they lie: lane k of the r-th at ``p[cell + r + k * SW]``."""
+    stride = SW.literal_value
+
+    def build(b, cells, p, cell, end, _):
+        for r, v in enumerate(members(cells, b)):
+            if stride > 2:
+                inside, where = scattered(b, p, b.add(cell, const(r)), end, stride)
+                call(b, "masked.scatter.v16f32.v16p0", ir.VoidType(), [v, where, ir.Constant(I32, 4), inside])
+        if stride <= 2:
+            low, high = members(cells, b)[0], members(cells, b)[-1]
+            for half in range(stride):
+                turn = [k // stride + half * LANES // 2 + LANES * (k % stride) for k in range(LANES)]
+                at = b.add(cell, const(half * LANES))
+                inside = between(b, b.neg(at), b.sub(end, at))
+                masked_store(b, shuffle(b, low, high, turn), step(b, p, at), inside)
+
+    return operation(void(cells, address, index, index, SW), build)
+
+
+# -- back from the windows to the cells -------------------------------------------------------------------------------
+
+
+def covering(kernel: int, stride: int) -> range:
+    """How many windows before its own a group of cells may lie in; the first window comes first."""
+    return range(-(-kernel // stride) - 1, -1, -1)
+
+
+@intrinsic(prefer_literal=True)
+def vadd_hits(typing, cells, dy, where, window, windows, place, KW, SW):
+    """Add to groups of cells the gradients of those windows that chose them; ``place`` is the first cell's number."""
+    kernel, stride = KW.literal_value, SW.literal_value
+
+    def build(b, cells, dy, where, window, windows, place, *_):
+        sums, own = members(cells, b), ramp(b, place, const(stride))
+        for before in covering(kernel, stride):
+            first = b.sub(window, const(before))
+            gradient = part(b, dy, first, windows, ZERO)
+            chosen = b.bitcast(part(b, where, first, windows, b.bitcast(NONE, VECTOR)), INDICES)
+            for r in range(min(stride, kernel - before * stride)):
+                hit = b.icmp_signed("==", chosen, b.add(own, ir.Constant(INDICES, [r] * LANES)))
+                sums[r] = b.fadd(sums[r], b.select(hit, gradient, ZERO))
+        return tuple_of(sums, b)
+
+    return operation(cells(cells, address, address, index, index, index, KW, SW), build)
+
+
+@intrinsic(prefer_literal=True)
+def vadd_shares(typing, cells, dy, window, windows, widths, height, KW, SW):
+    """Add to groups of cells their shares of the windows over them, whose inverse widths and height these are."""
+    kernel, stride = KW.literal_value, SW.literal_value
+
+    def build(b, cells, dy, window, windows, widths, height, *_):
+        sums, shares, tall = members(cells, b), members(widths, b), splat(b, height)
+        for before in covering(kernel, stride):
+            gradient = part(b, dy, b.sub(window, const(before)), windows, ZERO)
+            share = b.fmul(gradient, b.fmul(shares[before], tall))
+            for r in range(min(stride, kernel - before * stride)):
+                sums[r] = b.fadd(sums[r], share)
+        return tuple_of(sums, b)
+
+    return operation(cells(cells, address, index, index, widths, types.float32, KW, SW), build)
+
+
+@intrinsic(prefer_literal=True)
+def vwidths(typing, cell, end, KW, SW):
+    """How many cells before ``end`` each window has that begins at ``cell + k * SW``."""
+
+    def build(b, cell, end, *_):
+        room = b.sub(spread(b, end), ramp(b, cell, const(SW.literal_value)))
+        whole = ir.Constant(INDICES, [KW.literal_value] * LANES)
+        return b.sitofp(b.select(b.icmp_signed("<", room, whole), room, whole), VECTOR)
+
+    return operation(vec16(index, index, KW, SW), build)
+
+
+@intrinsic(prefer_literal=True)
+def vinverse_widths(typing, cell, end, KW, SW):
+    """One over the widths of the windows that may hold a group of cells, those of its own window first."""
+    kernel, stride = KW.literal_value, SW.literal_value
+    count = len(covering(kernel, stride))
+
+    def build(b, cell, end, *_):
+        found = []
+        for before in range(count):
+            room = b.sub(spread(b, end), ramp(b, b.sub(cell, const(before * stride)), const(stride)))
+            whole = ir.Constant(INDICES, [kernel] * LANES)
+            width = b.sitofp(b.select(b.icmp_signed("<", room, whole), room, whole), VECTOR)
+            found.append(b.fdiv(splat(b, ir.Constant(F32, 1.0)), width))
+        return tuple_of(found, b)
+
+    return operation(tile_type(count, 1)(index, index, KW, SW), build)
