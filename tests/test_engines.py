@@ -253,15 +253,17 @@ def test_winograd_keeps_its_bound_with_many_channels(kernel):
     check(bench, conv_reference, TOLERANCE["WINOGRAD"])
 
 
-def test_winograd_is_taken_where_it_pays_and_only_if_asked_for():
+def test_winograd_is_taken_where_it_pays():
     for shape, engine in [
         (conv(8, 96, 28, 128, 3, pad=1), "WINOGRAD"),
         (conv(8, 96, 28, 128, 3, pad=1, stride=2), "DIRECT"),  # cannot
         (conv(64, 3, 32, 32, 5, pad=2), "DIRECT"),  # few channels
         (conv(1, 512, 7, 512, 3, pad=1), "DIRECT"),  # few tiles
+        (conv(8, 512, 7, 512, 3, pad=1), "WINOGRAD"),
+        (conv(8, 48, 7, 128, 5, pad=2), "DIRECT"),
     ]:
         plan = partial(convolution, shape, lambda *_: SimpleNamespace(data=None), "float32", "cpu")
-        assert (plan()[0], plan("FAST")[0]) == ("DIRECT", engine)
+        assert (plan()[0], plan("ACCURATE")[0]) == (engine, "DIRECT")
 
 
 @pytest.mark.parametrize("sizes", PRODUCTS[:4])
