@@ -87,10 +87,15 @@ def vchoose(typing, mask, x, y):
 
 
 @intrinsic
-def ichoose(typing, mask, k, n):
-    """The integer k where the mask is set, else the lane of n."""
-    build = lambda b, mask, k, n: b.select(mask, spread(b, k), n)  # noqa: E731
-    return operation(ints16(mask16, index, ints16), build)
+def isplat(typing, k):
+    """16 times the integer k."""
+    return operation(ints16(index), spread)
+
+
+@intrinsic
+def ichoose(typing, mask, n, m):
+    """n where the mask is set, else m."""
+    return operation(ints16(mask16, ints16, ints16), lambda b, *args: b.select(*args))
 
 
 @intrinsic
@@ -112,13 +117,7 @@ def istart(typing, first, S):
 
 
 @intrinsic
-def iadd(typing, n, k):
-    """n + k in each lane."""
-    return operation(ints16(ints16, index), lambda b, n, k: b.add(n, spread(b, k)))
-
-
-@intrinsic
-def ijoin(typing, n, m):
+def iadd(typing, n, m):
     """n + m in each lane."""
     return operation(ints16(ints16, ints16), lambda b, n, m: b.add(n, m))
 

@@ -11,11 +11,8 @@ from numba.extending import intrinsic
 from .llvm import (
     F32,
     I32,
-    I64,
     INDICES,
     LANES,
-    LONGS,
-    POINTER,
     VECTOR,
     ZERO,
     address,
@@ -46,35 +43,22 @@ def part(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.V
     return call(b, "masked.load.v16f32.p0", VECTOR, [where, ir.Constant(I32, 4), inside, fill])
 
 
+def picked(b: ir.IRBuilder, vectors: list, lanes: list[int]) -> ir.Value:
+    """One vector of lanes, counted through several vectors."""
+    result = shuffle(b, vectors[0], ZERO, [n if n < LANES else LANES for n in lanes])
+    for number, v in enumerate(vectors[1:], 1):
+        result = shuffle(b, result, v, [LANES + n % LANES if n // LANES == number else k for k, n in enumerate(lanes)])
+    return result
+
+
 def every(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value, stride: int, many: int) -> list:
     """``many`` vectors, the r-th of them the lanes ``p[cell + r + k * stride]``."""
     found: list[ir.Value] = []
-    for first in range(0, many, min(stride, 2)):
-        at = b.add(cell, const(first))
-        if stride == 1:
-            found.append(part(b, p, at, end, fill))
-        elif stride == 2:
-            low, high = part(b, p, at, end, fill), part(b, p, b.add(at, const(LANES)), end, fill)
-            found += [shuffle(b, low, high, range(r, 2 * LANES, 2)) for r in (0, 1)]
-        else:
-            found += [gathered(b, p, b.add(at, const(r)), end, fill, stride) for r in (0, 1)]
-    return found[:many]
-
-
-def gathered(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value, stride: int) -> ir.Value:
-    inside, where = scattered(b, p, cell, end, stride)
-    return call(b, "masked.gather.v16f32.v16p0", VECTOR, [where, ir.Constant(I32, 4), inside, fill])
-
-
-def scattered(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, stride: int) -> tuple[ir.Value, ir.Value]:
-    """Which of the cells ``cell + k * stride`` are inside, and their addresses."""
-    offsets = ir.Constant(LONGS, [k * stride for k in range(LANES)])
-    cells = b.add(splat(b, cell, LONGS), offsets)
-    nought, limit = ir.Constant(LONGS, [0] * LANES), splat(b, end, LONGS)
-    inside = b.and_(b.icmp_signed(">=", cells, nought), b.icmp_signed("<", cells, limit))
-    bytes_in = b.mul(cells, ir.Constant(LONGS, [4] * LANES))
-    where = b.add(splat(b, b.ptrtoint(p, I64), LONGS), bytes_in)
-    return inside, b.inttoptr(where, ir.VectorType(POINTER, LANES))
+    for first in range(0, many, stride):
+        parts = [part(b, p, b.add(cell, const(first + LANES * i)), end, fill) for i in range(stride)]
+        rest = range(min(stride, many - first))
+        found += [picked(b, parts, list(range(r, LANES * stride, stride))) for r in rest]
+    return found
 
 
 @intrinsic(prefer_literal=True)
@@ -93,17 +77,13 @@ def vwiden(typing, cells, p, cell, end, SW):
     stride = SW.literal_value
 
     def build(b, cells, p, cell, end, _):
-        for r, v in enumerate(members(cells, b)):
-            if stride > 2:
-                inside, where = scattered(b, p, b.add(cell, const(r)), end, stride)
-                call(b, "masked.scatter.v16f32.v16p0", ir.VoidType(), [v, where, ir.Constant(I32, 4), inside])
-        if stride <= 2:
-            low, high = members(cells, b)[0], members(cells, b)[-1]
-            for half in range(stride):
-                turn = [k // stride + half * LANES // 2 + LANES * (k % stride) for k in range(LANES)]
-                at = b.add(cell, const(half * LANES))
-                inside = between(b, b.neg(at), b.sub(end, at))
-                masked_store(b, shuffle(b, low, high, turn), step(b, p, at), inside)
+        for first in range(0, LANES * stride, LANES):
+            turned = picked(
+                b, members(cells, b), [n % stride * LANES + n // stride for n in range(first, first + LANES)]
+            )
+            at = b.add(cell, const(first))
+            inside = between(b, b.neg(at), b.sub(end, at))
+            masked_store(b, turned, step(b, p, at), inside)
 
     return operation(void(cells, address, index, index, SW), build)
 
