@@ -112,6 +112,8 @@ class PlainPooling:
 
     def __init__(self, shape: PoolShape, buffer: Any):
         self.shape, self.numbers = shape, (*shape.kernel, *shape.stride, *shape.pad)
+        inside = all(2 * o <= n for o, n in zip(shape.out, shape.size, strict=True))
+        self.quarters = self.numbers == (2, 2, 2, 2, 0, 0) and inside
         if shape.whole:
             cells = shape.size[0] * shape.size[1]
             self.plane, self.share = (shape.planes, cells), 1.0 / cells
@@ -123,9 +125,7 @@ class PlainPooling:
         return True
 
     def largest(self, x: Any, y: Any, where: Any) -> None:
-        s = self.shape
-        inside = all(2 * o <= n for o, n in zip(s.out, s.size, strict=True))
-        if self.numbers == (2, 2, 2, 2, 0, 0) and inside:
+        if self.quarters:
             max_pool_2x2[y.shape[:2]](x, y, where)
         else:
             max_pool[y.shape[:2]](x, y, where, *self.numbers)

@@ -33,8 +33,6 @@ from .llvm import (
 from .simd import tile_type
 from .vectors import ramp, spread
 
-NONE = ir.Constant(INDICES, [-1] * LANES)
-
 
 def part(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value) -> ir.Value:
     """``p[cell + lane]``, and the fill outside 0 <= cell + lane < end."""
@@ -94,25 +92,6 @@ def vwiden(typing, cells, p, cell, end, SW):
 def covering(kernel: int, stride: int) -> range:
     """How many windows before its own a group of cells may lie in; the first window comes first."""
     return range(-(-kernel // stride) - 1, -1, -1)
-
-
-@intrinsic(prefer_literal=True)
-def vadd_hits(typing, cells, dy, where, window, windows, place, KW, SW):
-    """Add to groups of cells the gradients of those windows that chose them; ``place`` is the first cell's number."""
-    kernel, stride = KW.literal_value, SW.literal_value
-
-    def build(b, cells, dy, where, window, windows, place, *_):
-        sums, own = members(cells, b), ramp(b, place, const(stride))
-        for before in covering(kernel, stride):
-            first = b.sub(window, const(before))
-            gradient = part(b, dy, first, windows, ZERO)
-            chosen = b.bitcast(part(b, where, first, windows, b.bitcast(NONE, VECTOR)), INDICES)
-            for r in range(min(stride, kernel - before * stride)):
-                hit = b.icmp_signed("==", chosen, b.add(own, ir.Constant(INDICES, [r] * LANES)))
-                sums[r] = b.fadd(sums[r], b.select(hit, gradient, ZERO))
-        return tuple_of(sums, b)
-
-    return operation(cells(cells, address, address, index, index, index, KW, SW), build)
 
 
 @intrinsic(prefer_literal=True)

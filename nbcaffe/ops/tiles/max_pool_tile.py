@@ -1,12 +1,11 @@
-"""The largest value of each window, and its gradient, for windows KW wide that step by SW; some whole planes."""
+"""The largest value of each window and its place, for windows KW wide that step by SW."""
 
 import numpy as np
 from numba import njit
 
-from ..simd import lanes, machine_code, vstm, vzeros
+from ..simd import lanes, machine_code, vstm
 from ..vectors import iadd, ichoose, iramp, isplat, istart, istm, vbeats, vchoose, vsplat
-from ..windows import vadd_hits, vtaps, vwiden
-from .pool_planes import over
+from ..windows import vtaps
 
 KW, SW = 3, 2
 LOWEST, EMPTY = np.float32(-np.inf), np.finfo(np.float32).min  # EMPTY is Caffe's value of a window with no cell
@@ -45,20 +44,3 @@ def forward(x, y, where, planes, height, width, rows, outputs, kh, sh, ph, pw):
                 empty = lanes(beyond if above < height else 0, 16)
                 vstm(y + at, vchoose(empty, vsplat(EMPTY), best), used)
                 istm(where + at, ichoose(empty, isplat(-1), iadd(place, columns)), used)
-
-
-@machine_code("pppiiiiiiiii")
-def backward(dx, dy, where, planes, height, width, rows, outputs, kh, sh, ph, pw):
-    """Each group of SW cells looks which of the windows over it have chosen one of them."""
-    groups = (width - 1 + pw) // SW + 1
-    for plane in range(planes):
-        results = plane * rows * outputs
-        for group in range(0, groups, 16):
-            cell, first, last = group * SW - pw, 0, 0
-            for h in range(height):
-                first, last = over(h + ph, first, last, rows, kh, sh)
-                sums = vzeros(SW, 1)
-                for oh in range(first, last):
-                    at = results + oh * outputs
-                    sums = vadd_hits(sums, dy + at, where + at, group, outputs, h * width + cell, KW, SW)
-                vwiden(sums, dx + (plane * height + h) * width, cell, width, SW)
