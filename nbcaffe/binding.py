@@ -52,13 +52,13 @@ class Plan:
         self.end = 2 * len(graph.nodes)
         self.data: dict[int, Storage] = {}
         self.diff: dict[int, Storage] = {}
-        consumed = {id(b) for node in graph.nodes for b in node.bottom}
+        outputs = {id(graph.blobs[name]) for name in graph.outputs}
         self.written = {  # blobs whose diff somebody's backward pass writes; another one is zero for good
             id(b) for node in graph.nodes for b, need in zip(node.bottom, node.bottom_need, strict=True) if need
         }
         for index, node in enumerate(graph.nodes):
             for position, blob in enumerate(node.top):
-                self.top(index, node, position, blob, pinned=id(blob) not in consumed)
+                self.top(index, node, position, blob, pinned=id(blob) in outputs)
         for index, node in enumerate(graph.nodes):
             self.use(index, node)
 
@@ -201,7 +201,7 @@ def bind(graph: Graph) -> tuple[Steps, Steps]:
     """Record what every layer launches, forward in order and backward in reverse, between the callbacks."""
     forward, backward = Steps(), Steps()
     for index, node in enumerate(graph.nodes):
-        record(forward, index, node.layer.forward, node, graph.callbacks, "forward")
+        record(forward, index, None if node.finished else node.layer.forward, node, graph.callbacks, "forward")
     called = any(when.endswith("backward") for when in graph.callbacks)
     for index, node in reversed(list(enumerate(graph.nodes))):
         if node.backward or called:

@@ -6,7 +6,7 @@ are passed on; the others are the bottoms, in this order.  The derivatives are d
 """
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Any, ClassVar, NamedTuple
 
 from .blob import Blob
@@ -174,6 +174,11 @@ class Elementwise(Layer, abstract=True):
 
     def constants(self) -> list:
         return [getattr(self, name) for name in self.formula.parameters]
+
+    @property
+    def finite(self) -> bool:
+        """Whether its parameters can be written into a body."""
+        return all(map(isfinite, self.constants()))
 
     def numbers(self) -> list:
         """The learned numbers, and how many channels take turns."""

@@ -30,7 +30,7 @@ FAST = {"nsz", "contract", "afn"}
 CPU_HEAD = """\
 import math
 import numpy as np
-from numba import njit, prange, uint64 as unsigned
+from numba import carray, cfunc, njit, prange, uint64 as unsigned
 
 FAST = {fast}
 real = np.{dtype}
@@ -50,7 +50,16 @@ real = np.{dtype}
 SIM_HEAD = CUDA_HEAD.replace("from numba import uint32 as unsigned\n", "").replace("\nreal", "unsigned = int\nreal")
 
 
-LAUNCHERS = ("serial", "parallel", "launch")
+FINISH = """
+
+@cfunc("void(CPointer(float32), intp)", cache=True, error_model="numpy", fastmath=FAST)
+def run(p, n):
+    y = carray(p, n)
+    for i in range(n):
+        {name}(i, y)
+"""
+
+LAUNCHERS = ("run", "serial", "parallel", "launch")
 OURS = re.compile(r"[ain]\d+|i|j|row|rest|inner|step")  # what launchers call their arguments and counters
 
 
@@ -209,16 +218,26 @@ def own_names(source: Source, ndim: int) -> list[str]:
     return [f"a{k}" for k in range(len(source.args) - ndim)]
 
 
-def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> ModuleType:
-    def decorate(exact: bool) -> str:
-        # exact functions (our exp, log, tanh) keep their order of operations; contraction only makes them closer
-        flags = "fastmath={'contract'}, forceinline=True" if exact else "fastmath=FAST, inline='always'"
-        return f'@njit(error_model="numpy", {flags})\n'
+def cpu_decorator(exact: bool) -> str:
+    # exact functions (our exp, log, tanh) keep their order of operations; contraction only makes them closer
+    flags = "fastmath={'contract'}, forceinline=True" if exact else "fastmath=FAST, inline='always'"
+    return f'@njit(error_model="numpy", {flags})\n'
 
-    module = Module(CPU, dtype, decorate)
+
+def cpu_head(dtype: str) -> str:
+    return CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
+
+
+def cpu_module(source: Source, ndim: int, dtype: str, arrays: set[str]) -> ModuleType:
+    module = Module(CPU, dtype, cpu_decorator)
     name = module.body(source, arrays)
-    head = CPU_HEAD.format(fast=sorted(FAST), dtype=dtype).replace("[", "{").replace("]", "}")
-    return module.load(source.tree.name, head, cpu_loop(name, ndim, own_names(source, ndim)))
+    return module.load(source.tree.name, cpu_head(dtype), cpu_loop(name, ndim, own_names(source, ndim)))
+
+
+def finish_module(source: Source) -> ModuleType:
+    """A body ``(i, y)`` as C code ``run(first, count)``, for engines to call on float32 results."""
+    module = Module(CPU, "float32", cpu_decorator)
+    return module.load("finish", cpu_head("float32"), FINISH.format(name=module.body(source, {"y"})))
 
 
 def cuda_module(source: Source, ndim: int, dtype: str, arrays: set[str], *, team: bool, simulated: bool) -> ModuleType:

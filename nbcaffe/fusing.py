@@ -1,7 +1,6 @@
 """Pairs of layers that become one computation, where nobody can see what lay between them."""
 
-from collections import Counter
-
+from .elementwise import Elementwise
 from .graph import Graph, Node
 from .layers.embed import Embed
 
@@ -11,13 +10,25 @@ def fuse(graph: Graph) -> None:
 
     Embed into the InnerProduct, or recurrent layer, that is the only one to read its top: legal where the gradient of
     that top is read by nobody else, so not in nets that keep every blob, and where no layer changes shapes in a pass.
+
+    An activation without weights into the convolution whose top it overwrites, the forward pass only: legal where
+    nobody reads that top before it is overwritten, as a plan promises.
     """
     if any(node.layer.resizes for node in graph.nodes):
         return
-    readers = Counter(id(blob) for node in graph.nodes for blob in node.bottom)
+    readers: dict[int, list[Node]] = {}
     for node in graph.nodes:
-        if isinstance(node.layer, Embed) and readers[id(node.top[0])] == 1 and not any(node.loss_weight):
+        for blob in node.bottom:
+            readers.setdefault(id(blob), []).append(node)
+    for node in graph.nodes:
+        if not node.top or any(node.loss_weight):
+            continue
+        first, *others = readers.get(id(node.top[0]), [None])
+        if isinstance(node.layer, Embed) and first is not None and not others:
             fold_embedding(node, graph)
+        if first not in (None, node) and first.top[:1] and (first.inplace or first.top[0] is node.top[0]):
+            plain = isinstance(first.layer, Elementwise) and not first.layer.weights and first.layer.finite
+            first.finished = plain and node.layer.finish(first.layer)
 
 
 def fold_embedding(node: Node, graph: Graph) -> None:

@@ -24,6 +24,7 @@ class Node:
     backward: bool = False
     inplace: bool = False
     folded: bool = False  # its backward pass is another layer's work
+    finished: bool = False  # its forward pass is the work of the layer whose top it overwrites
     loss_weight: list[float] = field(default_factory=list)  # of each top
 
 
@@ -47,6 +48,16 @@ class Graph:
             if weight.address[1] == len(kept):
                 kept.append(weight)
         return found
+
+    @property
+    def outputs(self) -> list[str]:
+        """Tops that no layer reads; one that a layer overwrote in place counts as that layer's top."""
+        found: dict[str, None] = {}
+        for node in self.nodes:
+            for name in node.spec.bottom:
+                found.pop(name, None)
+            found.update(dict.fromkeys(node.spec.top))
+        return list(found)
 
     @property
     def learnable(self) -> list[Weight]:

@@ -127,6 +127,10 @@ class Layer:
         """Whether this layer takes over the passes of the Embed that makes its bottom ``index``."""
         return False
 
+    def finish(self, activation: "Layer") -> bool:
+        """Whether this layer applies the activation that overwrites its top in its own forward pass."""
+        return False
+
     def repeat(self, copies: Sequence["Layer"]) -> bool:
         """Whether this layer prepares its weights once for copies of it that run in turn in a recurrent layer.
 

@@ -57,9 +57,7 @@ class Views:
 
     @property
     def outputs(self) -> list[str]:
-        consumed = {name for node in self.graph.nodes for name in node.spec.bottom}
-        made = [name for node in self.graph.nodes for name in node.spec.top]
-        return [name for name in dict.fromkeys(made) if name not in consumed]
+        return self.graph.outputs
 
     @property
     def top_names(self) -> dict[str, list[str]]:

@@ -150,6 +150,8 @@ def kind(net: Net, node: Node) -> str:
     more = [engine] if engine not in (None, "DEFAULT") else []
     if node.folded:
         more += [f"in {reader.spec.name}" for reader in net.graph.nodes if node.top[0] in reader.bottom]
+    if node.finished:
+        more += [f"forward in {maker.spec.name}" for maker in net.graph.nodes if node.bottom[0] in maker.top][:1]
     return node.spec.type + (f" ({', '.join(more)})" if more else "")
 
 

@@ -7,7 +7,7 @@ is a function of single elements, runs not in place, and nobody between the memb
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from math import isfinite, prod
+from math import prod
 from typing import Any, NamedTuple
 
 from ..blob import Blob
@@ -48,7 +48,7 @@ def fits(node: Node) -> bool:
     if len(top) < 2 or layer.overwriting:
         return False
     if isinstance(layer, Elementwise):
-        alike = all(blob.shape == top for blob in node.bottom) and all(map(isfinite, layer.constants()))
+        alike = all(blob.shape == top for blob in node.bottom) and layer.finite
         return alike and not isinstance(layer, ElementwiseLoss) and not layer.learned
     if isinstance(layer, Eltwise):
         return layer.operation != "MAX"

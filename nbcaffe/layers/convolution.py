@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from math import prod
 
 from ..blob import Blob
+from ..elementwise import Elementwise
 from ..layer import Layer
 from ..ops.choose import CONV_CHOICES, convolution
+from ..ops.finish import code_of
 from ..ops.plain import bias_gradient, channels, flat
 from ..ops.shapes import ConvShape
 from ..params import Bool, Choice, Filler, Int, Ints
@@ -114,6 +116,10 @@ class Convolution(Windowed):
         if min(shape.out_spatial) < 1:
             self.fail(f"the window {kernel} is larger than the padded input {spatial}; make it smaller, or pad more")
         return shape
+
+    def finish(self, activation: Layer) -> bool:
+        able = self.num_tops == 1 and self.engine in ("DIRECT", "WINOGRAD")
+        return able and isinstance(activation, Elementwise) and self.op.finish(code_of(activation))
 
     @property
     def multiply_adds(self) -> int:

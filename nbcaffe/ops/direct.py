@@ -91,6 +91,7 @@ class Forward:
 
     def __init__(self, g: Geometry, buffer: Buffer, *, flipped: bool = False):
         self.g, self.flipped, self.threads = g, flipped, get_num_threads()
+        self.finish = 0  # code to run on what is written, or 0
         self.price, self.mr, self.nv = min((self.cost(g, *tile), *tile) for tile in tiles())
         self.lanes = LANES * self.nv
         blocks = g.groups * ceil(g.outputs, self.lanes)
@@ -120,7 +121,7 @@ class Forward:
         issue(packing.pack_bias, EMPTY if b is None else flat(b), bias, g.groups, g.outputs, self.lanes)
         code = specialise("forward_tile", MR=self.mr, NV=self.nv, KW=g.kernel[1], S=g.stride[1]).image.address
         issue(
-            specialise("conv_forward").forward, code, self.lanes, flat(x), weights, bias, flat(y), scratch,
+            specialise("conv_forward").forward, code, self.finish, self.lanes, flat(x), weights, bias, flat(y), scratch,
             g.images, g.groups, g.channels, *g.size, g.outputs, *g.out, *g.kernel, *g.stride, *g.pad, *g.padded,
             self.threads,
         )  # fmt: skip
@@ -236,6 +237,13 @@ class DirectConvolution:
         """Float32 on the host, one or two axes, no dilation."""
         plain = len(shape.spatial) in (1, 2) and all(d == 1 for d in shape.dilation)
         return target == "cpu" and np.dtype(dtype) == np.float32 and plain
+
+    def finish(self, code: int) -> bool:
+        """Run ``code`` on the output, too, while it is in the cache; False where that is not done."""
+        if self.product:
+            return False
+        self.forward_tiles.finish = code
+        return True
 
     def forward(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
         if self.product:

@@ -46,6 +46,7 @@ class Forward:
 
     def __init__(self, g: Geometry, buffer: Buffer, *, flipped: bool = False):
         self.g, self.flipped, self.threads = g, flipped, get_num_threads()
+        self.finish = 0  # code to run on what is written, or 0
         self.n = M + g.kernel[0] - 1
         down, across = ceil(g.out[0], M), ceil(g.out[1], M)
         strips = g.images * down
@@ -81,9 +82,9 @@ class Forward:
         )  # fmt: skip
         product = specialise("winograd_product", MR=self.mr, NV=self.nv).product.address
         issue(
-            kernels.forward, transforms.inputs.address, product, transforms.outputs.address, self.lanes, flat(x),
-            filters, bias, zeros, flat(y), self.strips.data, self.spectra.data, self.sums.data, g.images, g.groups,
-            g.channels, *g.size, g.outputs, *g.out, *g.pad, M, self.n, self.together, self.pitch, self.apart,
+            kernels.forward, transforms.inputs.address, product, transforms.outputs.address, self.finish, self.lanes,
+            flat(x), filters, bias, zeros, flat(y), self.strips.data, self.spectra.data, self.sums.data, g.images,
+            g.groups, g.channels, *g.size, g.outputs, *g.out, *g.pad, M, self.n, self.together, self.pitch, self.apart,
             self.filters_apart, self.sums_pitch, self.sums_apart, self.threads,
         )  # fmt: skip
 
@@ -151,6 +152,11 @@ class WinogradConvolution:
         channels = min(shape.channels, shape.num_output) // shape.group
         least = {3: 32, 5: 128}[shape.kernel[0]]  # measured: docs/decisions.md
         return channels >= 32 and shape.num * prod(ceil(size, M) for size in shape.out_spatial) >= least
+
+    def finish(self, code: int) -> bool:
+        """Run ``code`` on the output, too, while it is in the cache; False where that is not done."""
+        self.forward_tiles.finish = code
+        return True
 
     def forward(self, x: Array, w: Array, b: Array | None, y: Array) -> None:
         self.forward_tiles(x, w, b, y)

@@ -12,10 +12,10 @@ from .copies import framed
 
 @njit(cache=True, parallel=True)
 def forward(
-    image, lane_count, x, w, bias, y, scratch, images, groups, channels, height, width, outputs,
+    image, finish, lane_count, x, w, bias, y, scratch, images, groups, channels, height, width, outputs,
     out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, rows, pitch, threads,
 ):  # fmt: skip
-    """All images; ``channels`` and ``outputs`` are those of one group."""
+    """All images; ``channels`` and ``outputs`` are those of one group; ``finish`` is run on what is written."""
     blocks = (outputs + lane_count - 1) // lane_count
     units, w_block = images * groups * blocks, channels * kernel_h * kernel_w * lane_count
     room = scratch.size // threads
@@ -31,5 +31,8 @@ def forward(
             at = n % groups * blocks + unit % blocks
             source = (padded, channels, height, rows, pitch)
             filters = (addr(w, at * w_block), kernel_w * lane_count, addr(bias, at * lane_count))
-            target = (addr(y, (n * outputs + first) * out_height * out_width), outputs - first, out_height, out_width)
+            to, planes = addr(y, (n * outputs + first) * out_height * out_width), outputs - first
+            target = (to, planes, out_height, out_width)
             invoke(image, source + filters + target + (kernel_h, stride_h, pad_h))
+            if finish != 0:
+                invoke(finish, (to, min(lane_count, planes) * out_height * out_width))

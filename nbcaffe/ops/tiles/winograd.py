@@ -44,11 +44,11 @@ def filter_spectra(transform, packed, spectra, blocks, channels, taps, lane_coun
 
 @njit(cache=True, parallel=True)
 def forward(
-    transform, product, invert, lane_count, x, filters, bias, zeros, y, strips, spectra, sums, images, groups, channels,
-    height, width, outputs, out_height, out_width, pad_h, pad_w, m, n, together, pitch, apart, filters_apart,
-    sums_pitch, sums_apart, threads,
+    transform, product, invert, finish, lane_count, x, filters, bias, zeros, y, strips, spectra, sums, images, groups,
+    channels, height, width, outputs, out_height, out_width, pad_h, pad_w, m, n, together, pitch, apart,
+    filters_apart, sums_pitch, sums_apart, threads,
 ):  # fmt: skip
-    """Some strips at a time; ``channels`` and ``outputs`` are those of one group."""
+    """Some strips at a time; ``channels`` and ``outputs`` are those of one group; ``finish`` runs on what it wrote."""
     down, across, blocks = (out_height + m - 1) // m, (out_width + m - 1) // m, (outputs + lane_count - 1) // lane_count
     total, row = images * down, (across * m + n - m) * 16
     shares = (total + together - 1) // together
@@ -79,6 +79,8 @@ def forward(
                     image = ((s // down * groups + g) * outputs + c) * out_height * out_width
                     to = addr(y, image + s % down * m * out_width)
                     empty(strip, across * m * 16, to, outputs - c, out_height * out_width, rows, out_width)
+                    for p in range(min(16, outputs - c) if finish != 0 else 0):
+                        invoke(finish, (to + p * out_height * out_width, rows * out_width))
 
 
 @njit(cache=True, parallel=True)
