@@ -28,7 +28,7 @@ engine = DirectProduct(ProductShape(3, 5, 7), buffer)
 x, w, y = np.ones((3, 5), np.float32), np.ones((7, 5), np.float32), aligned_zeros((3, 7))
 engine.forward(x, w, None, y)
 stats = specialise("product").product.stats
-tile = specialise("product_tile", MR=4, NV=4).tile
+tile = specialise("product_tile", MR=engine.y.mr, NV=engine.y.nv).tile
 hits, misses = (sum(counts.values()) for counts in (stats.cache_hits, stats.cache_misses))
 print(y[0, 0], "+".join(told) or "nothing", hits, misses, tile.cache_hits)
 """

@@ -1,19 +1,22 @@
 """DIRECT: matrix products by register tiles.  For hosts; float32; any sizes, also tiny and odd ones."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import get_num_threads
 
-from .aligned import aligned_zeros
 from .host import accumulators
 from .shapes import ProductShape
 from .specialise import issue, specialise
 
+LANES = 16
+LONGEST = 1024  # sums taken at a time: so much of a panel of b stays in the cache
+STREAMED = 32  # the same where b is read once and in place, as so many streams
+ROWS = 12  # rows that a tile reads in place at a time; the cache has so many lines for those a multiple of 4 KB apart
+COPIED, IN_PLACE, READY = 0, 1, 2  # as in tiles/product.py
 EMPTY = np.zeros(0, np.float32)
-LANES, LONGEST = 16, 512  # LONGEST as in tiles/product.py
+ZEROS = np.zeros(4 * LANES, np.float32)
 
 Array = np.ndarray
 Buffer = Callable[..., Any]
@@ -23,52 +26,67 @@ def ceil(n: int, d: int) -> int:
     return -(-n // d)
 
 
-def choose_tile(rows: int, cols: int) -> tuple[int, int]:
-    """One tile for nearly everything, so that a process compiles one: but flat, or filled, where there are few rows."""
-    if accumulators() < 26:
-        return (6, 1) if rows > 4 else (3, 2)
-    if cols <= LANES:
-        return 13, 1
-    if rows <= 4:
-        return 4, 4
-    return (ceil(rows, ceil(rows, 13)) if rows <= 52 else 13), 2
+def choose_tile(rows: int, cols: int, most: int = LANES) -> tuple[int, int]:
+    """The cheapest tile (MR <= rows, NV) that fits the registers; a multiply-add and a load cost about the same."""
 
+    def price(tile: tuple[int, int]) -> int:
+        mr, nv = tile
+        return ceil(rows, mr) * ceil(cols, LANES * nv) * (mr * nv + mr + nv)
 
-@cache
-def no_bias(size: int) -> Array:
-    """Zeros that every product without a bias starts from."""
-    return aligned_zeros(size)
+    return min(((m, v) for v in (4, 3, 2, 1) for m in range(1, min(rows, most, accumulators() // v) + 1)), key=price)
 
 
 class Product:
-    """``c[rows, cols] = a b``, planned once; ``a_turned`` and ``b_turned`` say that the operand lies transposed."""
+    """``c[rows, cols] = a b``, planned once; ``turned`` operands lie transposed."""
 
-    def __init__(self, sizes: tuple[int, int, int], buffer: Buffer, a_turned: bool = False, b_turned: bool = False):
-        self.sizes, self.turned, self.threads = sizes, (a_turned, b_turned), get_num_threads()
+    def __init__(
+        self,
+        sizes: tuple[int, int, int],
+        buffer: Buffer,
+        a_turned: bool = False,
+        b_turned: bool = False,
+        c_turned: bool = False,
+    ):
+        self.sizes, self.turned, self.threads = sizes, (a_turned, b_turned, c_turned), get_num_threads()
         rows, inner, cols = sizes
-        self.mr, self.nv = choose_tile(rows, cols)
-        lanes, blocks = LANES * self.nv, ceil(rows, self.mr)
-        panels = ceil(cols, lanes)
-        self.shares = 1 if panels % self.threads == 0 or panels > 8 * self.threads else min(blocks, self.threads)
-        self.packed = buffer((blocks * (ceil(inner, LANES) * LANES * self.mr + LANES),))
-        self.panels = buffer((self.threads * LONGEST * lanes,))
-        self.spares = buffer((self.threads * ceil(self.mr * lanes, LANES) * LANES,))
-        self.bias = buffer(((panels + 1) * lanes,))
-        self.ready = False  # the panels hold b
+        self.form, self.longest = COPIED, ceil(inner, ceil(inner, LONGEST))
+        self.rows_first = not b_turned and inner <= STREAMED  # c is what takes time: write it as it lies
+        if c_turned:
+            self.mr, self.nv, self.longest = *choose_tile(rows, cols, ROWS), inner
+        elif not b_turned and rows <= accumulators():
+            self.mr, self.nv = rows, min(accumulators() // rows, 4)
+            self.form, self.longest, self.rows_first = IN_PLACE, min(STREAMED, inner), False
+        else:
+            self.mr, self.nv = choose_tile(rows, cols)
+            self.form = IN_PLACE if self.rows_first else COPIED
+        lanes = LANES * self.nv
+        self.a_packed = a_turned and self.form == COPIED and not c_turned
+        self.packed = buffer((ceil(rows, self.mr) * self.mr * inner if self.a_packed else 0,))
+        self.panels = buffer((self.threads * self.longest * lanes,))
+        self.spares = buffer((self.threads * self.mr * lanes,))
+        self.flipped: Product | None = None
+        if b_turned and not c_turned and -rows % LANES + 8 * rows / inner < 8:  # to transpose b would cost 8
+            self.flipped = Product((cols, inner, rows), buffer, not b_turned, not a_turned, True)
 
     def __call__(
         self, a: Array, b: Array, c: Array, bias: Array = EMPTY, *, add: bool = False, start: Array | None = None
     ) -> None:
         """``c = a b + bias``; with ``start`` that plus ``a b``, with ``add`` the same for what c held."""
-        kernels, code = specialise("product"), specialise("product_tile", MR=self.mr, NV=self.nv).tile.address
-        padded = self.bias.data if bias.size else no_bias(self.bias.data.size)
-        if bias.size:
-            issue(kernels.pad_bias, bias, padded)
-        first = c if start is None else start
+        first, down, right = (bias, 0, 1) if bias.size else (ZEROS, 0, 0)
+        if add or start is not None:
+            self.launch(a, b, c, c if start is None else start, self.sizes[2], 1)
+        elif self.flipped is not None and self.form != READY:
+            self.flipped.launch(b, a, c, first, right, down)
+        else:
+            self.launch(a, b, c, first, down, right)
+
+    def launch(self, a: Array, b: Array, c: Array, start: Array, down: int, right: int) -> None:
+        shape = "product_turned_tile" if self.turned[2] else "product_tile"
+        code = specialise(shape, MR=self.mr, NV=self.nv).tile.address
         issue(
-            kernels.product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1), padded,
-            first.reshape(-1), c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, *self.sizes,
-            *self.turned, add or start is not None, self.ready, self.shares, self.threads,
+            specialise("product").product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1),
+            start.reshape(-1), down, right, c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, ZEROS,
+            *self.sizes, *self.turned, self.a_packed, self.form, self.longest, self.rows_first, self.threads,
         )  # fmt: skip
 
     def repeat(self, others: Sequence["Product"], buffer: Buffer) -> None:
@@ -77,7 +95,7 @@ class Product:
         lanes = LANES * self.nv
         whole = buffer((ceil(cols, lanes) * inner * lanes,))
         for one in (self, *others):
-            one.panels, one.ready = whole, True
+            one.panels, one.form, one.longest, one.rows_first = whole, READY, inner, False
 
     def prepare(self, b: Array) -> None:
         _, inner, cols = self.sizes

@@ -151,6 +151,17 @@ def vscatter(typing, p, stride, v, mask):
 
 
 @intrinsic
+def vfetch(typing, p):
+    """Ask for the cache line at p, which may lie outside of everything."""
+
+    def build(b, p):
+        how = [ir.Constant(I32, k) for k in (0, 3, 1)]  # to read, into all caches, data
+        call(b, "prefetch.p0", ir.VoidType(), [p, *how])
+
+    return operation(void(address), build)
+
+
+@intrinsic
 def vadd(typing, x, y):
     """x + y in each lane."""
     return operation(vec16(vec16, vec16), lambda b, x, y: b.fadd(x, y))

@@ -1,37 +1,39 @@
-"""Matrix product ``c[M, N] = a[M, K] b[K, N]``, plus a bias or plus another array, which may be c itself.
+"""Matrix product ``c[M, N] = start[M, N] + a[M, K] b[K, N]`` in one parallel region; start may be c, a bias or zeros.
 
-Both operands are packed into the order in which a tile reads them: a as ``[block of rows][k][row]``, once, by all
-threads; b as ``[k][lane]``, a panel at a time, by the thread that uses it, or beforehand where the same b is used many
-times.  a and b may each be given transposed.
+a is read where it lies; if it is transposed and long, from copies of its blocks of rows.  b is read in panels of the
+tile's width: where it lies, from copies that a thread makes as it comes to them, or from copies made beforehand.
 """
 
 from numba import njit, prange
 
-from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
+from ..simd import addr, invoke, lanes, vadd, vld, vldm, vstm, vzero
 from .copies import copy_rows, turn
 
-STRIP = 64  # so many rows of a are packed for all blocks in turn, since a cache line holds parts of several
-LONGEST = 512  # length of the sums taken at a time: so much of a panel of b stays in the cache
+COPIED, IN_PLACE, READY = 0, 1, 2  # which of these panels are
+STRIP = 64  # so many rows of a transposed a are copied for all blocks in turn
 
 
 @njit
-def corner(spare, width, start, c, pitch, rows, columns, add):
-    """Store the part of a tile that lies inside c, or its sum with start."""
+def corner(spare, width, start, start_pitch, c, pitch, rows, columns):
+    """Store the sum of start and the part of a tile that lies inside c."""
     for m in range(rows):
         for n in range(0, columns, 16):
-            to, inside = c + (m * pitch + n), lanes(0, columns - n)
-            v = vld(spare + (m * width + n))
-            if add:
-                v = vadd(v, vldm(start + (m * pitch + n), inside))
-            vstm(to, v, inside)
+            inside = lanes(0, columns - n)
+            v = vadd(vld(spare + (m * width + n)), vldm(start + (m * start_pitch + n), inside))
+            vstm(c + (m * pitch + n), v, inside)
 
 
 @njit
-def pack_turned(a, pitch, rows, height, length, packed):
-    """``packed[k][m] = a[k * pitch + m]``."""
-    inside = lanes(0, rows)
-    for k in range(length):
-        vst(packed + k * height, vldm(a + k * pitch, inside))
+def pack_rows(a, M, K, height, first, end, packed):
+    """Some blocks of a transposed a: ``packed[block][k][row]``; a cache line of a holds parts of several blocks."""
+    for k in range(0, K, STRIP):
+        for i in range(first, end):
+            m = min(i * height, M - height)
+            for j in range(k, min(k + STRIP, K)):
+                for r in range(0, height, 16):
+                    inside = lanes(0, height - r)
+                    to = addr(packed, (i * K + j) * height + r)
+                    vstm(to, vldm(addr(a, j * M + m + r), inside), inside)
 
 
 @njit
@@ -54,57 +56,57 @@ def pack_panels(b, panels, width, K, N, b_turned, threads):
 
 @njit(cache=True, parallel=True)
 def product(
-    tile, height, width, a, b, bias, start, c, packed, panels, spares, M, K, N, a_turned, b_turned, add, ready, shares,
-    threads,
+    tile, height, width, a, b, start, down, right, c, packed, panels, spares, zeros, M, K, N, a_turned, b_turned,
+    c_turned, a_packed, form, longest, rows_first, threads,
 ):  # fmt: skip
-    """The sums start from the bias of each column or, if ``add``, from ``start``; a tile has height x width.
+    """``start[m * down + n * right]`` is what an element starts from; a tile has width columns and height <= M rows.
 
-    ``ready`` says that the panels hold all of b.
+    The sums are taken ``longest`` at a time.  With ``rows_first`` a thread goes along rows of tiles, else down columns.
+    The last tile of a column begins so early that it ends with c; what the tile before it has done is left as it is.
     """
-    row_blocks, panel_count = (M + height - 1) // height, (N + width - 1) // width
-    block_size = packed.size // row_blocks
+    blocks, count = (M + height - 1) // height, (N + width - 1) // width
+    across, along = (1, M) if a_turned else (K, 1)
+    if a_packed:
+        across, along = 1, height
+        for t in prange(threads):
+            pack_rows(a, M, K, height, blocks * t // threads, blocks * (t + 1) // threads, packed)
     for t in prange(threads):
-        blocks = range(row_blocks * t // threads, row_blocks * (t + 1) // threads)
-        for k in range(0, K, STRIP):
-            length = min(STRIP, K - k)
-            for i in blocks:
-                rows, to = min(height, M - i * height), addr(packed, i * block_size + k * height)
-                if a_turned:
-                    pack_turned(addr(a, k * M + i * height), M, rows, height, length, to)
-                else:
-                    for j in range(0, length, 16):
-                        turn(addr(a, i * height * K + k + j), K, rows, min(16, length - j), to + j * height, height)
-    units = panel_count * shares
-    for t in prange(threads):
-        panel, spare = addr(panels, t * (panels.size // threads)), addr(spares, t * (spares.size // threads))
-        for k in range(0, K, LONGEST):  # outside: so much of a, too, is to stay in a cache
-            length, more = min(LONGEST, K - k), add or k > 0
-            for unit in range(units * t // threads, units * (t + 1) // threads):
-                n, share = unit // shares * width, unit % shares
-                if ready:
-                    panel = addr(panels, (n * K) + k * width)
-                else:
+        own, spare = addr(panels, t * (panels.size // threads)), addr(spares, t * (spares.size // threads))
+        for k in range(0, K, longest):
+            length, copied = min(longest, K - k), -1
+            for unit in range(blocks * count * t // threads, blocks * count * (t + 1) // threads):
+                i, p = (unit // count, unit % count) if rows_first else (unit % blocks, unit // blocks)
+                m, n = min(i * height, M - height), p * width
+                done, columns = i * height - m, min(width, N - n)
+                panel, pitch = own, width
+                if form == READY:
+                    panel = addr(panels, n * K + k * width)
+                elif form == IN_PLACE and columns == width:
+                    panel, pitch = addr(b, k * N + n), N
+                elif copied != n:
                     pack_panel(b, n, k, length, K, N, width, b_turned, panel)
-                for i in range(row_blocks * share // shares, row_blocks * (share + 1) // shares):
-                    rows, columns = min(height, M - i * height), min(width, N - n)
-                    operands = (addr(packed, i * block_size + k * height), panel, length)
-                    to = addr(c, i * height * N + n)
-                    source = to if k > 0 else addr(start, i * height * N + n)
-                    if rows < height or columns < width:
-                        first = addr(bias, bias.size - width if more else n)  # zeros lie behind the bias
-                        invoke(tile, operands + (first, 0, spare, width))
-                        corner(spare, width, source, to, N, rows, columns, more)
-                    elif more:
-                        invoke(tile, operands + (source, N, to, N))
-                    else:
-                        invoke(tile, operands + (addr(bias, n), 0, to, N))
-
-
-@njit(cache=True)
-def pad_bias(bias, padded):
-    """The bias followed by zeros, for a tile reads whole vectors; an empty one stands for zeros."""
-    for n in range(0, padded.size, 16):
-        vst(addr(padded, n), vldm(addr(bias, n), lanes(0, bias.size - n)) if n < bias.size else vzero())
+                    copied = n
+                left = addr(packed, (i * K + k) * height) if a_packed else addr(a, m * across + k * along)
+                operands = (left, across, along, panel, pitch, length)
+                source, source_pitch = addr(start, m * down + n * right), down
+                if c_turned:
+                    invoke(tile, operands + (source, down, addr(c, n * M + m), M, done, columns))
+                    continue
+                # each tile of a column fetches a part of what the next column needs
+                skip = (width + blocks - 1) // blocks if b_turned else N
+                ahead = (n + width) * K + k + i * length * skip if b_turned else k * N + n + width + i * 16 % width
+                operands_ahead = operands + (addr(b, ahead), skip)
+                to = addr(c, m * N + n)
+                if k > 0:
+                    source, source_pitch = to, N
+                if done == 0 and columns == width:
+                    invoke(tile, operands_ahead + (source, source_pitch, to, N))
+                else:
+                    invoke(tile, operands_ahead + (addr(zeros, 0), 0, spare, width))
+                    corner(
+                        spare + done * width, width, source + done * source_pitch, source_pitch,
+                        to + done * N, N, height - done, columns,
+                    )  # fmt: skip
 
 
 @njit(cache=True)

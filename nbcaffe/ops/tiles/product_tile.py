@@ -1,14 +1,18 @@
 """Matrix product: MR rows times ``16 * NV`` columns."""
 
-from ..simd import machine_code, vouter, vput, vrows
+from ..simd import machine_code, vfetch, vouter, vput, vrows
 
-MR, NV = 13, 2  # rows, vectors of columns
+MR, NV = 6, 4  # rows, vectors of columns
 
 
-@machine_code("ppipipi")
-def tile(a, b, length, start, start_pitch, c, c_pitch):
-    """``c[m, n] = start[m, n] + sum over k of a[k, m] * b[k, n]``; with pitch 0 start is one row."""
+@machine_code("piipiipipipi")
+def tile(a, across, along, b, pitch, length, ahead, skip, start, start_pitch, c, c_pitch):
+    """``c[m, n] = start[m, n] + sum over k of a[m * across + k * along] * b[k, n]``; with pitch 0 start is one row.
+
+    Meanwhile what lies ``ahead``, ``skip`` floats for each k, comes into the caches.
+    """
     acc = vrows(start, start_pitch, MR, NV)
     for k in range(length):
-        acc = vouter(acc, a + k * MR, 1, b + k * 16 * NV, NV)
+        vfetch(ahead + k * skip)
+        acc = vouter(acc, a + k * along, across, b + k * pitch, NV)
     vput(acc, c, c_pitch, NV)
