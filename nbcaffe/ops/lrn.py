@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from .host import masks
+from .host import has, masks
 from .plain_lrn import PlainAcross, PlainWithin
 from .shapes import LrnShape
 from .specialise import issue, specialise
@@ -21,8 +21,8 @@ class TileLrn:
 
     @staticmethod
     def supports(shape: LrnShape, dtype: Any, target: str) -> bool:
-        """Float32 on the host, beta 0.75, few neighbours."""
-        able = target == "cpu" and np.dtype(dtype) == np.float32 and masks()
+        """Float32 on the host, beta 0.75, few neighbours; those in other channels need AVX-512's registers."""
+        able = target == "cpu" and np.dtype(dtype) == np.float32 and (masks() if shape.square else has("avx512f"))
         return able and shape.beta == 0.75 and shape.size <= LARGEST
 
     def run(self, direction: str, margin: int, a: Any, b: Any, c: Any) -> None:
