@@ -24,12 +24,22 @@ PART = 4096  # gradients in one partial sum; fixed, so that the sum has the same
 
 @kernel(team=True)
 def squares(part, g, partial):
-    """The sum of squares of one part of the gradient; it is NaN or infinite when an element is."""
-    total = 0.0
+    """The sum of squares of one part of the gradient; it is NaN or infinite when an element is.
+
+    Four sums: an addition waits for the one before.
+    """
     start = part * PART
-    for i in team_range(min(PART, len(g) - start)):
-        total += g[start + i] * g[start + i]
-    partial[part] = team_sum(total)
+    count = min(PART, len(g) - start)
+    a = b = c = d = 0.0
+    for i in team_range(count // 4):
+        at = start + 4 * i
+        a += g[at] * g[at]
+        b += g[at + 1] * g[at + 1]
+        c += g[at + 2] * g[at + 2]
+        d += g[at + 3] * g[at + 3]
+    for i in team_range(count % 4):
+        a += g[start + count - 1 - i] * g[start + count - 1 - i]
+    partial[part] = team_sum((a + b) + (c + d))
 
 
 @kernel(team=True)
