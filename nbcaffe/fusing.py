@@ -11,24 +11,36 @@ def fuse(graph: Graph) -> None:
     Embed into the InnerProduct, or recurrent layer, that is the only one to read its top: legal where the gradient of
     that top is read by nobody else, so not in nets that keep every blob, and where no layer changes shapes in a pass.
 
+    Scale into the BatchNorm in front of it: legal where it alone reads that top, and where both go backward or neither.
+
     An activation without weights into the convolution whose top it overwrites, the forward pass only: legal where
     nobody reads that top before it is overwritten, as a plan promises.
     """
     if any(node.layer.resizes for node in graph.nodes):
         return
-    readers: dict[int, list[Node]] = {}
-    for node in graph.nodes:
-        for blob in node.bottom:
-            readers.setdefault(id(blob), []).append(node)
-    for node in graph.nodes:
-        if not node.top or any(node.loss_weight):
+    for index, node in enumerate(graph.nodes):
+        after = graph.nodes[index + 1 :] if node.top and not any(node.loss_weight) else ()
+        later = [other for other in after if any(blob is node.top[0] for blob in other.bottom)]
+        if not later:
             continue
-        first, *others = readers.get(id(node.top[0]), [None])
-        if isinstance(node.layer, Embed) and first is not None and not others:
+        first, *others = later
+        if isinstance(node.layer, Embed) and not others:
             fold_embedding(node, graph)
-        if first not in (None, node) and first.top[:1] and (first.inplace or first.top[0] is node.top[0]):
+        elif first.spec.type == "Scale" and (not others or first.top[0] is node.top[0]):
+            fold_scale(node, first)
+        elif first.top[:1] and (first.inplace or first.top[0] is node.top[0]):
             plain = isinstance(first.layer, Elementwise) and not first.layer.weights and first.layer.finite
             first.finished = plain and node.layer.finish(first.layer)
+
+
+def fold_scale(node: Node, scale: Node) -> None:
+    """Let a BatchNorm take over both passes of the Scale behind it; their tops are one piece of memory then."""
+    if scale.folded:  # before a reshape
+        scale.backward, scale.folded = True, False
+    if node.backward == scale.backward and node.layer.scaled_by(scale.layer):
+        scale.inplace = scale.finished = True
+        scale.backward, scale.folded = False, scale.backward
+        scale.layer.buffers.clear()  # no copy of the bottom, no sums
 
 
 def fold_embedding(node: Node, graph: Graph) -> None:

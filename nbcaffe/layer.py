@@ -131,6 +131,10 @@ class Layer:
         """Whether this layer applies the activation that overwrites its top in its own forward pass."""
         return False
 
+    def scaled_by(self, layer: "Layer") -> bool:
+        """Whether this layer takes over the passes of the Scale that alone reads its top, and writes that one's top."""
+        return False
+
     def repeat(self, copies: Sequence["Layer"]) -> bool:
         """Whether this layer prepares its weights once for copies of it that run in turn in a recurrent layer.
 

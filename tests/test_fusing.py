@@ -78,3 +78,51 @@ def test_a_last_layer_that_runs_in_place_makes_an_output():
         assert net.outputs == ["c3"]
         found.append(net.forward()["c3"].copy())
     assert np.array_equal(*found) and found[0].min() == 0.0 < found[0].max()
+
+
+NORM = """
+layers:
+  - {{name: data, type: Input, shape: [[3, 5, 6, 7]]}}
+  - {{name: ip, type: Convolution, bottom: data, num_output: 4, kernel_size: 3, bias_term: false, weight_filler: msra}}
+  - {{name: norm, type: BatchNorm{norm}}}
+  - {{name: scale, type: Scale, bias_term: true, filler: gaussian{scale}}}
+  - {{name: relu, type: ReLU}}
+  - {{name: loss, type: Reduction, operation: SUMSQ, loss_weight: 1}}
+"""
+
+
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+@pytest.mark.parametrize("scale", ["", ", top: norm", ", param: [{lr_mult: 0}, {lr_mult: 1}]"])
+@pytest.mark.parametrize("norm", ["", ", top: ip"])
+def test_batch_norm_takes_over_the_scale_behind_it(norm, scale, phase):
+    found = []
+    for memory in ("keep", "plan"):
+        net = Net(NORM.format(norm=norm, scale=scale), phase, memory=memory)
+        net.blobs["data"].data[...] = np.random.default_rng(1).standard_normal((3, 5, 6, 7))
+        for weights in net.params.values():
+            for weight in weights:
+                weight.data[...] += 0.5
+        net.forward()
+        net.clear_param_diffs()
+        net.run_backward()
+        diffs = [w.diff for name in ("ip", "scale") for w in net.params[name] if w.diff is not None]
+        found.append([net.blobs["loss"].data.copy(), *(w.data for w in net.params["norm"]), *diffs])
+        fuses = memory == "plan" and not (norm and phase == "TEST")  # there the bottom is gone
+        assert any(node.folded for node in net.graph.nodes) == fuses
+        assert any(node.finished for node in net.graph.nodes if node.layer.name == "scale") == fuses
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("more", [", num_axes: 2", ", bias_term: false", ", axis: 2"])
+def test_another_scale_is_left_alone(more):
+    text = NORM.format(norm="", scale="").replace(
+        "bias_term: true", "bias_term: true" if "bias" not in more else "num_axes: 1"
+    )
+    net = Net(text.replace("filler: gaussian", "filler: gaussian" + more), memory="plan")
+    assert not any(node.folded for node in net.graph.nodes)
+
+
+def test_a_scale_whose_top_and_bottom_others_read_is_left_alone():
+    net = Net(NORM.format(norm="", scale="") + "  - {name: side, type: Power, bottom: norm}\n", memory="plan")
+    assert not any(node.folded for node in net.graph.nodes)

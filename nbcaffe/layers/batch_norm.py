@@ -10,6 +10,8 @@ from ..kernel import Kernel, kernel, real, team_range, team_sum
 from ..layer import Layer
 from ..params import Bool, FillerSpec, Float
 from ..sums import LANES, blocks, lanes_for, row_moments
+from .scale import Scale
+from .scaled_norm import Scaled
 from .structural import copy
 
 
@@ -164,6 +166,7 @@ class BatchNorm(Layer):
     Ioffe and Szegedy, *Batch normalization: accelerating deep network training*, ICML 2015.
     """
 
+    scaled: Scaled | None = None  # this and the Scale behind it in one
     use_global_stats = Bool(None, doc="normalize with the stored moments; if not given, in TEST only")
     moving_average_fraction = Float(0.999, ge=0, le=1, doc="how much of the running sums stays with each batch")
     eps = Float(1e-5, ge=0, doc="added to the variance")
@@ -180,7 +183,7 @@ class BatchNorm(Layer):
         self.stored = self.phase == "TEST" if self.use_global_stats is None else self.use_global_stats
         self.sizes = (shape[0], channels, prod(shape[2:]))
         self.planes = (shape[0] * channels, self.sizes[2])
-        zero = FillerSpec()
+        self.scaled, zero = None, FillerSpec()
         self.running = [self.weight((size,), zero, learned=False) for size in (channels, channels, 1)]
         self.mean, self.variance = (self.buffer(channels, keep=True) for _ in range(2))
         self.mean_dy, self.slope = (self.buffer(channels) for _ in range(2))
@@ -190,12 +193,21 @@ class BatchNorm(Layer):
         self.copy = self.buffer(bottom[0].count, keep=True) if self.overwriting and not self.stored else None
         return [shape]
 
+    def scaled_by(self, layer: Layer) -> bool:
+        lost = self.overwriting and self.stored  # what the sums need
+        fits = isinstance(layer, Scale) and Scaled.fits(layer, self.sizes) and not lost
+        self.scaled = Scaled(layer, self.buffer) if fits and isinstance(layer, Scale) else None
+        return fits
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         x, mean, variance = bottom[0].data, self.mean.data, self.variance.data
         if self.copy:
             copy[x.size](x.reshape(x.size), self.copy.data)
         self.moments(x.reshape(self.planes), mean, variance)
-        self.spread(normalize, [x], top[0].data, mean, variance, self.eps)
+        if self.scaled:
+            self.scaled.forward(x, mean, variance, self.eps, top[0].data)
+        else:
+            self.spread(normalize, [x], top[0].data, mean, variance, self.eps)
 
     def spread(self, kernel: Kernel, large: Sequence[Any], out: Any, *numbers: Any) -> None:
         """Run an element kernel on arrays of the bottom's shape; a loop over planes of one value would be slow."""
@@ -225,7 +237,7 @@ class BatchNorm(Layer):
             return
         x, dy, dx = self.copy.data if self.copy else bottom[0].data, top[0].diff, bottom[0].diff
         mean, variance, eps = self.mean.data, self.variance.data, self.eps
-        if self.stored:
+        if self.stored and not self.scaled:
             self.spread(divide, [dy], dx, variance, eps)
             return
         sums, dots = (part.data for part in self.parts)
@@ -238,5 +250,9 @@ class BatchNorm(Layer):
             plane_gradients[rows](*arrays, sums.reshape(rows), dots.reshape(rows))
         mean_dy, slope = self.mean_dy.data, self.slope.data
         scale = 1.0 / max(self.sizes[0] * self.sizes[2], 1)
+        if self.scaled:
+            lost = 0.0 if self.stored else scale
+            self.scaled.backward(x, dy, (sums, dots), (mean, variance), eps, lost, (mean_dy, slope), dx)
+            return
         batch_gradients[self.sizes[1]](sums, dots, variance, eps, mean_dy, slope, scale)
         self.spread(normalize_backward, [x, dy], dx, mean, variance, eps, mean_dy, slope)
