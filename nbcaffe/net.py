@@ -21,6 +21,7 @@ from .fillers import fill
 from .fusing import fuse
 from .graph import shapes, share_by_name, wire
 from .netfile import read_net
+from .ops.clear import clear
 from .passes.expand import as_mapping, expand
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase
@@ -227,7 +228,7 @@ class Net(Views):
 
     def clear_param_diffs(self) -> None:
         if self.param_diff is not None:
-            self.device.upload(self.param_diff, 0.0)
+            clear(self.param_diff)
 
     @property
     def sources(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.kernel import recording
-from nbcaffe.ops import direct, direct_product, winograd
+from nbcaffe.ops import clear, direct, direct_product, winograd
 from nbcaffe.ops.choose import convolution
 from nbcaffe.ops.engines import CONV_ENGINES, PRODUCT_ENGINES
 from nbcaffe.ops.shapes import ConvShape, ProductShape
@@ -269,6 +269,18 @@ def test_winograd_is_taken_where_it_pays():
 @pytest.mark.parametrize("sizes", PRODUCTS[:4])
 def test_one_thread_and_many_give_the_same_product(sizes, monkeypatch):
     assert same_bits(lambda: product_bench("DIRECT", ProductShape(*sizes)), monkeypatch)
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+@pytest.mark.parametrize("size", [3, 16, 100, 4096])
+def test_large_arrays_are_cleared_past_the_caches(size, offset, monkeypatch):
+    monkeypatch.setattr(clear, "LARGE", 0)
+    box = walled((size + offset,), "float32")
+    box.data[:] = 1.0
+    clear.clear(box.data[offset:])
+    assert intact(box)
+    assert (box.data[:offset] == 1.0).all()
+    assert (box.data[offset:] == 0.0).all()
 
 
 def test_a_bound_step_runs_again_on_new_values():

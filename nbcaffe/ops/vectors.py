@@ -186,3 +186,13 @@ def vbeside(typing, v, SIZE):
         return total
 
     return operation(vec16(vec16, SIZE), build)
+
+
+@intrinsic
+def vstream(typing, p, v):
+    """Store v at p, which a cache line begins at, past the caches: memory is not read first."""
+
+    def build(b, p, v):
+        b.store(v, b.bitcast(p, VECTOR.as_pointer())).set_metadata("nontemporal", b.module.add_metadata([I32(1)]))
+
+    return operation(void(address, vec16), build)
