@@ -36,7 +36,7 @@ HEADINGS = (
     "net | batch | nbcaffe ms | PyTorch ms | ratio | lowest to highest | of the fastest steps | losses apart, first "
     "| at most | PyTorch's own | nbcaffe peak MB | PyTorch's least | ratio | predicted"
 )
-MORE_HEADINGS = " | ONNX Runtime ms | ratio | of the fastest steps | apart | peak MB"  # with --onnxruntime
+MORE_HEADINGS = " | ONNX Runtime ms | ratio | of the fastest steps | apart"  # with --onnxruntime
 
 # What both sides share; nets_torch.py imports it.
 
@@ -209,7 +209,7 @@ class Bench:
             onnx = self.run("onnxruntime") if self.args.onnxruntime else None
             every = ", ".join(f"{mode} {peer['ms']:.2f} ms {peer['peak']:.0f} MB" for mode, peer in peers.items())
             told = f"{self.name}: nbcaffe {mine['ms']:.2f} ms {mine['peak']:.0f} MB, PyTorch {every}"
-            told += f", ONNX Runtime {onnx['ms']:.2f} ms {onnx['peak']:.0f} MB" if onnx else ""
+            told += f", ONNX Runtime {onnx['ms']:.2f} ms" if onnx else ""
             print(f"{told}: {mine['ms'] / peers[best]['ms']:.2f}", flush=True)
             modes = [mode for mode in modes if peers[mode]["ms"] <= SLOW * peers[best]["ms"]]
             yield mine, best, peers[best], lean, onnx
@@ -228,7 +228,7 @@ class Bench:
         if self.args.onnxruntime:
             ratios = [a["ms"] / b["ms"] for a, b in zip(mine, onnx, strict=True)]
             cells += [f"{middle(onnx, 'ms'):.1f}", f"**{statistics.median(ratios):.2f}**"]
-            cells += [f"{middle(mine, 'least') / middle(onnx, 'least'):.2f}", apart[3], f"{middle(onnx, 'peak'):.0f}"]
+            cells += [f"{middle(mine, 'least') / middle(onnx, 'least'):.2f}", apart[3]]
         return f"| {' | '.join(map(str, cells))} |"
 
 
