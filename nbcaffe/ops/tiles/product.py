@@ -95,6 +95,8 @@ def product(
                 # each tile of a column fetches a part of what the next column needs
                 skip = (width + blocks - 1) // blocks if b_turned else N
                 ahead = (n + width) * K + k + i * length * skip if b_turned else k * N + n + width + i * 16 % width
+                if form == READY:  # copies that lie in the cache, and b is not read
+                    ahead, skip = 0, 0
                 operands_ahead = operands + (addr(b, ahead), skip)
                 to = addr(c, m * N + n)
                 if k > 0:
