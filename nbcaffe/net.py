@@ -21,7 +21,7 @@ from .fillers import fill
 from .fusing import fuse
 from .graph import shapes, share_by_name, wire
 from .netfile import read_net
-from .ops.clear import clear
+from .ops.arena import clear
 from .passes.expand import as_mapping, expand
 from .passes.inplace import plan_inplace
 from .passes.phase import filter_phase

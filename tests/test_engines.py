@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.kernel import recording
-from nbcaffe.ops import clear, direct, direct_product, winograd
+from nbcaffe.ops import arena, direct, direct_product, winograd
 from nbcaffe.ops.choose import convolution
 from nbcaffe.ops.engines import CONV_ENGINES, PRODUCT_ENGINES
 from nbcaffe.ops.shapes import ConvShape, ProductShape
@@ -274,10 +274,10 @@ def test_one_thread_and_many_give_the_same_product(sizes, monkeypatch):
 @pytest.mark.parametrize("offset", [0, 5])
 @pytest.mark.parametrize("size", [3, 16, 100, 4096])
 def test_large_arrays_are_cleared_past_the_caches(size, offset, monkeypatch):
-    monkeypatch.setattr(clear, "LARGE", 0)
+    monkeypatch.setattr(arena, "LARGE", 0)
     box = walled((size + offset,), "float32")
     box.data[:] = 1.0
-    clear.clear(box.data[offset:])
+    arena.clear(box.data[offset:])
     assert intact(box)
     assert (box.data[:offset] == 1.0).all()
     assert (box.data[offset:] == 0.0).all()
@@ -360,3 +360,16 @@ def test_tiles_of_narrow_vector_units(monkeypatch):
     bench = product_bench("DIRECT", ProductShape(9, 30, 20))
     bench.engine_shape = ProductShape(9, 30, 20)
     check(bench, product_reference, 1e-5)
+
+
+@pytest.mark.parametrize("size", [1 << 14, 3 * 4096 * 5 + 77])
+def test_squares_of_parts(size):
+    x = np.random.default_rng(0).standard_normal(size, np.float32)
+    partial = np.full(-(-size // 4096), np.nan, np.float32)
+    assert arena.square_parts(x, 4096, partial)
+    expected = [(x[k : k + 4096].astype(np.float64) ** 2).sum() for k in range(0, size, 4096)]
+    np.testing.assert_allclose(partial, expected, rtol=1e-6)
+    x[-1] = np.nan
+    arena.square_parts(x, 4096, partial)
+    assert np.isnan(partial[-1]) and np.isfinite(partial[:-1]).all()
+    assert not arena.square_parts(x.astype(np.float64), 4096, partial)

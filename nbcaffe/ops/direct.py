@@ -77,7 +77,7 @@ def ceil(n: int, d: int) -> int:
 
 def cycles(rows: int, vectors: int) -> float:
     """The price of one rank-1 update of a tile: its multiply-adds, or its loads, or their latency."""
-    return max(rows * vectors, (rows + vectors) / 2, 4) + 0.5
+    return max(rows * vectors, 1.1 * (rows + vectors), 8) + 0.5
 
 
 def tiles(most_rows: int = 14, most_vectors: int = 4) -> list[tuple[int, int]]:
@@ -107,7 +107,7 @@ class Forward:
             max(0, min(g.kernel[0], g.size[0] + g.pad[0] - oy * g.stride[0]) - max(0, g.pad[0] - oy * g.stride[0]))
             for oy in range(g.out[0])
         )
-        store = 60 * nv * g.out[0]
+        store = 240 * nv * g.out[0]  # each channel is another page
         per_tile = steps * g.kernel[1] * g.channels * cycles(mr, nv) + store
         return g.images * g.groups * ceil(g.out[1], mr) * ceil(g.outputs, LANES * nv) * per_tile
 

@@ -27,8 +27,9 @@ from .specialise import issue, specialise
 M = 4  # outputs of a tile along each axis
 TOLERANCE = 3e-5
 KERNELS = (3, 5)
-TILES = 32  # whose spectra are held at a time
+TILES = 32  # whose spectra are held at a time; half of them where the filters' spectra are small and stay near, too
 TILES_SUMMED = 64  # the same for the gradient of the weights
+SMALL, SMALL_SUMMED = 1 << 19, 1 << 17  # floats
 
 
 def floats_apart(count: int) -> int:
@@ -50,7 +51,8 @@ class Forward:
         self.n = M + g.kernel[0] - 1
         down, across = ceil(g.out[0], M), ceil(g.out[1], M)
         strips = g.images * down
-        self.together = min(ceil(TILES, across), ceil(strips * g.groups, self.threads), strips)
+        count = TILES // 2 if self.n**2 * g.channels * g.outputs <= SMALL else TILES
+        self.together = min(ceil(count, across), ceil(strips * g.groups, self.threads), strips)
         self.mr, self.nv = choose_tile(self.together * across, g.outputs)
         self.lanes = LANES * self.nv
         self.blocks, rows = ceil(g.outputs, self.lanes), ceil(self.together * across, self.mr) * self.mr
@@ -95,7 +97,8 @@ class Weights:
     def __init__(self, g: Geometry, buffer: Buffer):
         self.g, self.n = g, M + g.kernel[0] - 1
         down, across = ceil(g.out[0], M), ceil(g.out[1], M)
-        self.together = min(ceil(TILES_SUMMED, across), g.images * down)
+        count = TILES_SUMMED // 2 if self.n**2 * g.channels * g.outputs <= SMALL_SUMMED else TILES_SUMMED
+        self.together = min(ceil(count, across), g.images * down)
         self.mr, self.nv = choose_tile(g.channels, g.outputs)
         self.lanes = LANES * self.nv
         outputs, count = ceil(g.outputs, self.lanes) * self.lanes, self.together * across

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..device import Device
 from ..kernel import Step, kernel, recording, team_range, team_sum
+from ..ops.arena import square_parts
 from .policies import rate
 from .rules import CLIP, COUNT, NORM, PASSES, SCALE, UPDATES, arguments
 
@@ -74,7 +75,8 @@ class BoundUpdate:
         self._partial = device.zeros(max(-(-diff.size // PART), 1), data.dtype)
         settings = [float(getattr(spec, name)) for name in rule.settings]  # an int would make the kernel compute double
         with recording() as self._measure:
-            squares[len(self._partial)](diff, self._partial)
+            if not square_parts(diff, PART, self._partial):
+                squares[len(self._partial)](diff, self._partial)
             clip[1](self._partial, self.now, self.found)
         with recording() as self._apply:
             for lr_mult, decay_mult, lo, hi in rules:
