@@ -23,7 +23,7 @@ INPUTS = np.random.default_rng(0).standard_normal((3, 32, 12, 11), np.float32)
 class Wave(Activation):
     """A user's own, with a parameter: its derivative needs the top only, so it runs in place."""
 
-    speed = Float(1.5)
+    speed = Float(1.5, doc="slope below 0")
 
     @staticmethod
     def f(x, speed):
