@@ -178,7 +178,7 @@ class Elementwise(Layer, abstract=True):
     @property
     def finite(self) -> bool:
         """Whether its parameters can be written into a body."""
-        return all(map(isfinite, self.constants()))
+        return all(isinstance(value, int | float) and isfinite(value) for value in self.constants())
 
     def numbers(self) -> list:
         """The learned numbers, and how many channels take turns."""

@@ -35,8 +35,9 @@ def fuse(graph: Graph) -> None:
 
 def fold_scale(node: Node, scale: Node) -> None:
     """Let a BatchNorm take over both passes of the Scale behind it; their tops are one piece of memory then."""
-    if scale.folded:  # before a reshape
-        scale.backward, scale.folded = True, False
+    if scale.finished:  # before a reshape
+        scale.backward = scale.backward or scale.folded
+        scale.inplace = scale.finished = scale.folded = False
     if node.backward == scale.backward and node.layer.scaled_by(scale.layer):
         scale.inplace = scale.finished = True
         scale.backward, scale.folded = False, scale.backward

@@ -34,6 +34,20 @@ class Wave(Activation):
         return 0.5 if y > 0.0 else speed
 
 
+class Leak(Activation):
+    """A slope that float32 and float64 round differently."""
+
+    slope = Float(0.1, doc="below 0")
+
+    @staticmethod
+    def f(x, slope):
+        return x if x > 0.0 else slope * x
+
+    @staticmethod
+    def df(y, slope):
+        return 1.0 if y > 0.0 else slope
+
+
 def run(text, memory):
     net = Net(text, memory=memory)
     net.blobs["data"].data[...] = INPUTS
@@ -43,7 +57,7 @@ def run(text, memory):
     return net, [net.blobs["c3"].data.copy(), *(w.diff.copy() for ws in net.params.values() for w in ws)]
 
 
-@pytest.mark.parametrize("act", ["ReLU", "Sigmoid", "ELU", "Wave", "BNLL"])
+@pytest.mark.parametrize("act", ["ReLU", "Sigmoid", "ELU", "Wave", "Leak", "BNLL"])
 def test_a_convolution_applies_the_activation_behind_it_to_the_same_bits(act):
     whole, planned = run(NET.format(act=act), "keep"), run(NET.format(act=act), "plan")
     finished = {node.layer.name for node in planned[0].graph.nodes if node.finished}
@@ -126,3 +140,21 @@ def test_another_scale_is_left_alone(more):
 def test_a_scale_whose_top_and_bottom_others_read_is_left_alone():
     net = Net(NORM.format(norm="", scale="") + "  - {name: side, type: Power, bottom: norm}\n", memory="plan")
     assert not any(node.folded for node in net.graph.nodes)
+
+
+def test_a_norm_that_no_longer_fits_after_a_reshape_runs_by_itself():
+    text = NORM.format(norm="", scale="").replace("kernel_size: 3", "kernel_size: 2")
+    results = []
+    for memory in ("keep", "plan"):
+        net = Net(text, memory=memory)
+        for shape in ((3, 5, 6, 7), (4, 5, 2, 2), (2, 5, 4, 4)):  # planes of one value in between
+            net.blobs["data"].reshape(*shape)
+            net.reshape()
+            net.blobs["data"].data[...] = np.random.default_rng(2).standard_normal(shape)
+            net.forward()
+            net.clear_param_diffs()
+            net.run_backward()
+            results.append([net.blobs["loss"].data.copy(), *(w.diff.copy() for w in net.params["scale"])])
+    for whole, planned in zip(results[:3], results[3:], strict=True):
+        for a, b in zip(whole, planned, strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5)
