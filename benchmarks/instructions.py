@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 RECORDED = Path(__file__).with_name("instructions.json")
@@ -88,13 +89,13 @@ def bound():
     """For each case and direction its bound steps."""
     import numpy as np
 
-    from nbcaffe import layers  # noqa: F401  (defines the types)
     from nbcaffe.device import Cpu
     from nbcaffe.kernel import recording
     from nbcaffe.single import Single
     from nbcaffe.solver.spec import read_solver
     from nbcaffe.solver.updates import BoundUpdate
 
+    import_module("nbcaffe.layers")  # defines the types
     rng, found = np.random.default_rng(0), {}
     for name, (kind, shapes, params) in CASES.items():
         single = Single(kind, shapes, **params)

@@ -8,8 +8,6 @@ Williams, Waterman and Patterson, *Roofline: an insightful visual performance mo
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from . import threads  # noqa: F401  (chooses the threading layer before Numba s
 from .cache import folder, write_atomically
 from .errors import ConfigError
 from .graph import Node
+from .ops.autotune import best
 from .ops.host import accumulators
 from .ops.simd import addr, vouter, vput, vzeros
 
@@ -90,26 +89,14 @@ def copy(rows, x, y):
         y[first:end] = x[first:end]
 
 
-def best(run: Callable[[], None]) -> float:
-    """Seconds of the fastest trial; the first one, which may compile, does not count."""
-    run()
-    found: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while len(found) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return min(found)
-
-
 def measure_peaks() -> Peaks:
     """Both peaks of this machine; what else it does at the time lowers them."""
     rows = get_num_threads()
     x, w, out = np.zeros(64, np.float32), np.zeros(64, np.float32), np.zeros(rows * 16 * MR * NV, np.float32)
-    flops = rows * STEPS * 2 * 16 * MR * NV / best(lambda: multiply(rows, x, w, out))
+    flops = rows * STEPS * 2 * 16 * MR * NV / best(lambda: multiply(rows, x, w, out), SECONDS)
     source, target = np.zeros(COPIED, np.float32), np.ones(COPIED, np.float32)
     source[...] = 1.0  # pages that were never written are one page
-    moved = 2 * source.nbytes / best(lambda: copy(rows, source, target))
+    moved = 2 * source.nbytes / best(lambda: copy(rows, source, target), SECONDS)
     return Peaks(flops / 1e9, moved / 1e9)
 
 

@@ -18,7 +18,7 @@ from ..cache import folder, write_atomically
 from .aligned import aligned_zeros
 from .shapes import ConvShape
 
-TRIALS = 5  # the best one counts
+SECONDS = 0.02  # of trials for each direction
 
 
 def fastest(able: dict[str, Any], shape: Any, dtype: Any) -> str:
@@ -53,23 +53,20 @@ def trial(engine: Any, shape: Any, dtype: Any) -> float:
     top = shape.top_shape if convolves else (shape.rows, shape.cols)
     x, dx, w, dw = array(bottom), array(bottom), array(shape.weight_shape), array(shape.weight_shape)
     y, dy, b, db = array(top), array(top), array((top[1],)), array((top[1],))
-    return sum(
-        map(
-            best,
-            (
-                lambda: op.forward(x, w, b, y),
-                lambda: op.backward_data(dy, w, dx),
-                lambda: op.backward_weights(x, dy, dw, db),
-            ),
-        )
+    directions = (
+        lambda: op.forward(x, w, b, y),
+        lambda: op.backward_data(dy, w, dx),
+        lambda: op.backward_weights(x, dy, dw, db),
     )
+    return sum(best(direction, SECONDS) for direction in directions)
 
 
-def best(run: Callable[[], None]) -> float:
-    """Seconds of the fastest trial; the first run, which may compile, does not count."""
+def best(run: Callable[[], None], seconds: float) -> float:
+    """Seconds of the fastest of three trials or more; the first run, which may compile, does not count."""
     run()
-    found = []
-    for _ in range(TRIALS):
+    found: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(found) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
         run()
         found.append(time.perf_counter() - start)
