@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from .blob import Blob
 from .derive import derivative
 from .errors import KernelError
-from .formula import BLOCK, Formula, Writer, read_formula
+from .formula import BLOCK, Formula, Writer, arguments, read_formula
 from .kernel import Kernel, kernel
 from .layer import Layer
 from .params import Filler, FillerSpec
@@ -179,6 +179,12 @@ class Elementwise(Layer, abstract=True):
     def finite(self) -> bool:
         """Whether its parameters can be written into a body."""
         return all(isinstance(value, int | float) and isfinite(value) for value in self.constants())
+
+    def call(self, name: str, fn: Device, taken: Sequence[str], y: str = "") -> str:
+        """The text of a call of ``fn``, one of its scalar functions, on bottoms and top of these names."""
+        known = {"y": y, **dict(zip(self.formula.bottoms, taken, strict=True))}
+        known |= {param: repr(getattr(self, param)) for param in self.formula.parameters if param not in known}
+        return f"{name}({', '.join(known[argument] for argument in arguments(fn))})"
 
     def numbers(self) -> list:
         """The learned numbers, and how many channels take turns."""

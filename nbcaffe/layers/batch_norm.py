@@ -194,10 +194,11 @@ class BatchNorm(Layer):
         return [shape]
 
     def scaled_by(self, layer: Layer) -> bool:
+        self.scaled = None
         lost = self.overwriting and self.stored  # what the sums need
-        fits = isinstance(layer, Scale) and Scaled.fits(layer, self.sizes) and not lost
-        self.scaled = Scaled(layer, self.buffer) if fits and isinstance(layer, Scale) else None
-        return fits
+        if isinstance(layer, Scale) and Scaled.fits(layer, self.sizes) and not lost:
+            self.scaled = Scaled(layer, self.buffer)
+        return self.scaled is not None
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         x, mean, variance = bottom[0].data, self.mean.data, self.variance.data

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from ..blob import Blob
 from ..elementwise import Elementwise
-from ..formula import arguments
 from ..graph import Node
 from ..kernel import Kernel
 from ..rewrite import Device, source_from
@@ -106,19 +105,13 @@ class Chain:
             return
         if isinstance(layer, Elementwise):
             self.scope[f"f{number}"] = layer.formula.f
-            value = self.call(f"f{number}", layer.formula.f, layer, taken, "")
+            value = layer.call(f"f{number}", layer.formula.f, taken)
         elif isinstance(layer, Eltwise) and layer.operation == "SUM":
             value = " + ".join(scaled(name, factor) for name, factor in zip(taken, layer.factors, strict=True))
         else:
             value = " * ".join(taken)
         self.values[id(node.top[0])] = f"y{number}"
         self.lines.append(f"y{number} = {value}")
-
-    @staticmethod
-    def call(name: str, fn: Device, layer: Elementwise, taken: Sequence[str], y: str) -> str:
-        known = {"y": y, **dict(zip(layer.formula.bottoms, taken, strict=True))}
-        known |= {param: repr(getattr(layer, param)) for param in layer.formula.parameters if param not in known}
-        return f"{name}({', '.join(known[argument] for argument in arguments(fn))})"
 
     def forward_text(self) -> Text:
         names = [*(f"a{i}" for i in range(len(self.inputs))), *(f"out{i}" for i in range(len(self.outputs)))]
@@ -163,7 +156,7 @@ class Chain:
                 kind: Any = type(layer)
                 fn = slope_of(kind, name)
                 scope[f"f{number}_{name}"] = fn
-                slope = self.call(f"f{number}_{name}", fn, layer, taken, f"y{number}")
+                slope = layer.call(f"f{number}_{name}", fn, taken, f"y{number}")
             elif isinstance(layer, Eltwise) and layer.operation == "SUM":
                 slope = repr(float(layer.factors[index]))
             else:

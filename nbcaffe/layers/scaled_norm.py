@@ -49,9 +49,9 @@ class Scaled:
         self.total, self.dot = buffer(channels), buffer(channels)
 
     @staticmethod
-    def fits(scale: Any, sizes: tuple[int, ...]) -> bool:
+    def fits(scale: Scale, sizes: tuple[int, ...]) -> bool:
         """Whether a Scale learns what it multiplies by and adds, for each of the channels of ``sizes``."""
-        return isinstance(scale, Scale) and len(scale.weights) == 2 and scale.sizes == sizes and sizes[2] > 1
+        return len(scale.weights) == 2 and scale.sizes == sizes and sizes[2] > 1
 
     def numbers(self) -> tuple[Any, Any]:
         a, b = (weight.data.reshape(weight.count) for weight in self.scale.weights)

@@ -9,16 +9,13 @@ from typing import Any
 
 from ..elementwise import Elementwise
 from ..emit import finish_module
-from ..formula import arguments
 from ..rewrite import Device, source_from
 
 
 def code_of(layer: Elementwise) -> int:
     """The address of ``finish(first, count)``, which applies the layer's function in place."""
-    known = {name: repr(getattr(layer, name)) for name in layer.formula.parameters}
-    known[layer.formula.bottoms[0]] = "y[i]"
-    call = ", ".join(known[name] for name in arguments(layer.formula.f))
-    return compiled(f"def finish(i, y):\n    y[i] = f({call})", layer.formula.f).address
+    function = layer.formula.f
+    return compiled(f"def finish(i, y):\n    y[i] = {layer.call('f', function, ['y[i]'])}", function).address
 
 
 @cache
