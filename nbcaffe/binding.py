@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from .device import Device
 from .graph import Graph, Node
 from .kernel import Step, recording
 from .memory import Request, place
+
+MOVED, UNMOVED, LATE = range(3)  # weights in the order of their arena
 
 
 @dataclass
@@ -91,6 +93,9 @@ class Plan:
             self.data[id(blob)].spans.append((index, reads))
             if need:
                 self.diff[id(blob)].spans.append((backward, backward))
+        if has_late(node):  # its factors wait for the update
+            self.data[id(node.bottom[0])].spans.append((index, self.end))
+            self.diff[id(node.top[0])].spans.append((backward, self.end))
         if node.backward:
             for blob in node.top:
                 if "top" in node.layer.backward_needs:
@@ -162,39 +167,73 @@ def overwritten(plan: Plan) -> dict[str, str]:
     return found
 
 
+class Late(NamedTuple):
+    """A weight whose gradient ``a^T b`` is computed when it is updated."""
+
+    weight: Weight
+    a: Any
+    b: Any
+
+
+def late(graph: Graph) -> list[Late]:
+    nodes = [node for node in graph.nodes if has_late(node)]
+    return [Late(node.layer.weights[0], *node.layer.factors(node.bottom, node.top)) for node in nodes]
+
+
+def has_late(node: Node) -> bool:
+    return any(weight.late for weight in node.layer.weights)
+
+
 def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) -> tuple[Any, Any, list, list[Weight]]:
     """One arena of data and one of diffs, weights with the same multipliers side by side: one update launch a rule.
 
-    Those that get no gradient stand last; the diffs that are cleared and measured end before them.
+    Those that get no gradient stand behind the others, which are cleared and measured together; then come those whose
+    gradient is late, which have no diff and no rule.
     """
     own = [w for w in graph.learnable if w._data is None]
     layers = [node.layer for node in graph.nodes]
     wanted = {id(w.owner) for a in layers for w, yes in zip(a.weights, a.param_propagate, strict=True) if yes}
-    groups: dict[tuple[bool, float, float], list[Weight]] = defaultdict(list)
+    groups: dict[tuple[int, float, float], list[Weight]] = defaultdict(list)
     for weight in own:
-        groups[id(weight) not in wanted, weight.lr_mult, weight.decay_mult].append(weight)
-    order, rules, at, end = [], [], 0, 0
-    for (unmoved, *multipliers), members in sorted(groups.items(), key=lambda group: group[0][0]):
+        place = LATE if weight.late else MOVED if id(weight) in wanted else UNMOVED
+        groups[place, weight.lr_mult, weight.decay_mult].append(weight)
+    order, rules, at, ends = [], [], 0, [0, 0, 0]
+    for (place, *multipliers), members in sorted(groups.items(), key=lambda group: group[0][0]):
         first = at
         for weight in members:
             weight.offset = at
             at += -(-weight.count // 16) * 16
             order.append(weight)
-        rules.append((*multipliers, first, at))
-        end = end if unmoved else at
+        if place != LATE:
+            rules.append((*multipliers, first, at))
+        ends[place:] = [at] * (LATE + 1 - place)
     data = device.zeros(max(at, 1), dtype)
-    diff: Any = device.zeros(max(at, 1), dtype) if gradients else None
+    diff: Any = device.zeros(max(ends[UNMOVED], 1), dtype) if gradients else None
     for weight in order:
         low, high = weight.offset, weight.offset + weight.count
         weight._data = data[low:high].reshape(weight.shape)
-        if gradients:
+        if gradients and not weight.late:
             weight._diff = diff[low:high].reshape(weight.shape)
+    follow_owners(graph)
+    return data, diff if diff is None else diff[: max(ends[MOVED], 1)], rules, order
+
+
+def gradient_arena(graph: Graph, weights: list[Weight], device: Device, data: Any) -> tuple[Any, list]:
+    """Diffs of all weights, those that were late, too, and the rules of all."""
+    diff = device.zeros(data.shape, data.dtype)
+    for weight in weights:
+        weight.late, weight._diff = False, diff[weight.offset : weight.offset + weight.count].reshape(weight.shape)
+    follow_owners(graph)
+    return diff, [(w.lr_mult, w.decay_mult, w.offset, w.offset + w.count) for w in weights]
+
+
+def follow_owners(graph: Graph) -> None:
+    """Weights that are another layer's have that one's memory."""
     for node in graph.nodes:
         for weight in node.layer.weights:
             if weight.owner is not weight:
                 weight._data = weight.owner._data.reshape(weight.shape)
                 weight._diff = None if weight.owner._diff is None else weight.owner._diff.reshape(weight.shape)
-    return data, diff if diff is None else diff[: max(end, 1)], rules, order
 
 
 def bind(graph: Graph) -> tuple[Steps, Steps]:

@@ -84,6 +84,16 @@ class Weight(Blob):
         self.offset = 0  # in the arena of its net
         self.address = ("", 0)  # the name it is kept under, and its number there
         self.owner: Weight = self  # another layer's weight where a param name is shared
+        self.late = False  # its gradient is computed when it is updated, and kept nowhere
+
+    @property
+    def diff(self) -> Any:
+        if self.late:
+            raise NbcaffeError(
+                f"layer {self.address[0]!r}: the gradient of weight {self.address[1]} is used as it is computed and kept "
+                "nowhere; build the solver with memory='keep', or give it a callback on_gradients_ready, to read it"
+            )
+        return super().diff
 
 
 class Buffer:

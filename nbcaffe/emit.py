@@ -59,6 +59,18 @@ def run(p, n):
         {name}(i, y)
 """
 
+RULE = """
+
+@cfunc(
+    "void(CPointer(float32), CPointer(float32), CPointer(float32), intp, CPointer(float32), CPointer(float32), intp)",
+    cache=True, error_model="numpy", fastmath=FAST,
+)
+def run(p, q, r, apart, s, t, n):
+    w, g, histories, now, found = carray(p, n), carray(q, n), carray(r, ({count}, apart)), carray(s, 64), carray(t, 2)
+    for i in range(n):
+        {name}({args})
+"""
+
 LAUNCHERS = ("run", "serial", "parallel", "launch")
 OURS = re.compile(r"[ain]\d+|i|j|row|rest|inner|step")  # what launchers call their arguments and counters
 
@@ -238,6 +250,19 @@ def finish_module(source: Source) -> ModuleType:
     """A body ``(i, y)`` as C code ``run(first, count)``, for engines to call on float32 results."""
     module = Module(CPU, "float32", cpu_decorator)
     return module.load("finish", cpu_head("float32"), FINISH.format(name=module.body(source, {"y"})))
+
+
+def rule_module(source: Source, histories: int, numbers: tuple[float, ...]) -> ModuleType:
+    """An update's body as C code ``run(w, g, h, apart, now, found, count)``, its numbers written into the text.
+
+    The histories lie ``apart`` floats from each other, the first at h.
+    """
+    module = Module(CPU, "float32", cpu_decorator)
+    kept = [f"histories[{k}]" for k in range(histories)]
+    arrays = {"w", "g", "now", "found", *(f"h{k}" for k in range(histories))}
+    args = ["i", "w", "g", *kept, "now", "found", *(f"real({number!r})" for number in numbers)]
+    name = module.body(source, arrays)
+    return module.load("rule", cpu_head("float32"), RULE.format(name=name, count=max(histories, 1), args=", ".join(args)))
 
 
 def cuda_module(source: Source, ndim: int, dtype: str, arrays: set[str], *, team: bool, simulated: bool) -> ModuleType:

@@ -1,5 +1,7 @@
 """Pairs of layers that become one computation, where nobody can see what lay between them."""
 
+from collections import Counter
+
 from .elementwise import Elementwise
 from .graph import Graph, Node
 from .layers.embed import Embed
@@ -31,6 +33,22 @@ def fuse(graph: Graph) -> None:
         elif first.top[:1] and (first.inplace or first.top[0] is node.top[0]):
             plain = isinstance(first.layer, Elementwise) and not first.layer.weights and first.layer.finite
             first.finished = plain and node.layer.finish(first.layer)
+
+
+def postpone_gradients(graph: Graph) -> None:
+    """Mark the layers whose first weight is updated by a gradient that is never whole; before weights are placed.
+
+    Legal where the caller updates once after each backward pass by that pass's gradient alone, and where no other
+    layer has the weight.  An Embed below gains more by :func:`fold_embedding`.
+    """
+    if any(node.layer.resizes for node in graph.nodes):
+        return
+    uses = Counter(id(weight.owner) for node in graph.nodes for weight in node.layer.weights)
+    tables = {id(blob) for node in graph.nodes if isinstance(node.layer, Embed) for blob in node.top}
+    for node in graph.nodes:
+        alone = all(uses[id(weight.owner)] == 1 and weight.owner is weight for weight in node.layer.weights[:1])
+        if node.backward and alone and node.layer.weights and not any(id(blob) in tables for blob in node.bottom):
+            node.layer.weights[0].late = node.layer.postpone()
 
 
 def fold_scale(node: Node, scale: Node) -> None:

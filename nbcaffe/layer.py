@@ -131,6 +131,14 @@ class Layer:
         """Whether this layer applies the activation that overwrites its top in its own forward pass."""
         return False
 
+    def postpone(self) -> bool:
+        """Whether this layer leaves the gradient of its first weight to the update, which gets :meth:`factors`."""
+        return False
+
+    def factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
+        """Matrices a (n, rows) and b (n, columns): the gradient of the first weight is ``a^T b``, see :meth:`postpone`."""
+        raise NotImplementedError
+
     def scaled_by(self, layer: "Layer") -> bool:
         """Whether this layer takes over the passes of the Scale that alone reads its top, and writes that one's top."""
         return False

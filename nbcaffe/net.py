@@ -13,12 +13,12 @@ from . import (
     mode,
     rng,
 )
-from .binding import allocate, bind, fill_loss_weights, first_non_finite, parameter_arenas
+from .binding import allocate, bind, fill_loss_weights, first_non_finite, gradient_arena, late, parameter_arenas
 from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
-from .fusing import fuse
+from .fusing import fuse, postpone_gradients
 from .graph import shapes, share_by_name, wire
 from .netfile import read_net
 from .ops.arena import clear
@@ -60,6 +60,8 @@ class Net(Views):
         Use this net's weights for layers of the same name.
     overrides : iterable of str
         ``layer.key=value``.
+    late_gradients : bool
+        Leave gradients of large products to the update, as :func:`fusing.postpone_gradients` says; with memory "plan".
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Net(Views):
         seed: int | None = None,
         share: "Net | None" = None,
         overrides: Iterable[str] = (),
+        late_gradients: bool = False,
     ):
         if isinstance(weights, str) and weights in (TRAIN, TEST):  # pycaffe's older order: weights, then phase
             phase, weights = weights, phase
@@ -97,6 +100,8 @@ class Net(Views):
         self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name)
         if share is not None:
             share_by_name(self.graph, share.graph)
+        if late_gradients and memory == "plan":
+            postpone_gradients(self.graph)
         self._place_weights()
         self._bind()
         if weights is not None and (report := self.copy_from(weights)).missing:
@@ -124,6 +129,7 @@ class Net(Views):
         self.activation_bytes, taken = allocate(self.graph, self.device, self.dtype, self.memory == "keep")
         fill_loss_weights(self.graph, self.device)
         self._forward, self._backward = bind(self.graph)
+        self.late = late(self.graph)
         self.resizing = Resizing(self.graph)
         self._shapes = {name: blob.shape for name, blob in self.graph.blobs.items()}
         for name, by in taken.items():
@@ -225,6 +231,12 @@ class Net(Views):
                 if weight:
                     total += weight * float(self.device.download(blob._data).sum(dtype=np.float64))
         return total
+
+    def keep_gradients(self) -> None:
+        """Hold the gradient of every weight from the backward pass to the update, also those that were late."""
+        if self.late:
+            self.param_diff, self.rules = gradient_arena(self.graph, self.parameters, self.device, self.param_data)
+            self._bind()
 
     def clear_param_diffs(self) -> None:
         if self.param_diff is not None:

@@ -46,6 +46,7 @@ def show(args: Namespace) -> int:
         stages=args.stage,
         overrides=args.set,
         memory="plan",
+        late_gradients=True,  # as train does
     )
     Console(width=max(Console().width, NARROWEST)).print(table(net))
     for line in totals(net):
@@ -86,7 +87,8 @@ def number(n: int) -> str:
 def predicted_bytes(net: Net) -> dict[str, int]:
     """Bytes of arrays the net will hold, by role; ``history`` is that of a solver with one value a weight."""
     params = sum(-(-w.count // 16) * 16 for w in net.parameters) * net.dtype.itemsize
-    gradients = params if net.param_diff is not None else 0
+    late = sum(-(-one.weight.count // 16) * 16 for one in net.late) * net.dtype.itemsize
+    gradients = params - late if net.param_diff is not None else 0
     return {"activations, diffs, work space": net.activation_bytes, "weights": params, "weight diffs": gradients}
 
 

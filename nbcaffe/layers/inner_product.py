@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from math import prod
+from typing import Any
 
 from ..blob import Blob
 from ..layer import Layer
@@ -12,6 +13,8 @@ from ..ops.shapes import ProductShape
 from ..params import Bool, Choice, Filler, Int
 from .embed import Embed
 from .embedded import EmbeddedProduct
+
+LARGE = 1 << 14  # weights for which a late gradient pays
 
 
 class InnerProduct(Layer):
@@ -65,6 +68,14 @@ class InnerProduct(Layer):
             self.embedded = EmbeddedProduct(table, s, self.buffer, self.dtype, self.target)
         return gains
 
+    def postpone(self) -> bool:
+        return self.engine == "DIRECT" and self.param_propagate[0] and self.w.count >= LARGE
+
+    def factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
+        s = self.shape
+        x, dy = bottom[0].data.reshape(s.rows, s.inner), top[0].diff.reshape(s.rows, s.cols)
+        return (x, dy) if s.transpose else (dy, x)
+
     def repeat(self, copies: Sequence[Layer]) -> bool:
         if self.engine != "DIRECT":
             return False
@@ -97,7 +108,7 @@ class InnerProduct(Layer):
         dy = top[0].diff.reshape(s.rows, s.cols)
         if self.embedded is not None:
             self.embedded.backward(self.w.data, dy, self.w.diff if wanted[0] else None, bias)
-        elif wanted[0]:
+        elif wanted[0] and not self.w.late:
             self.op.backward_weights(bottom[0].data.reshape(s.rows, s.inner), dy, self.w.diff, bias)
         elif bias is not None:
             bias_gradient[s.cols](dy.reshape(s.rows, s.cols, 1), flat(bias))

@@ -69,16 +69,19 @@ class Solver:
         source = spec.train_source
         if spec.freeze:
             source = freeze_more(read_net(source, overrides=of_nets), spec.freeze, spec.where("freeze"))
-        self.net = Net(source, state.phase or TRAIN, level=level or state.level, stages=stages, **common)
+        once = spec.iter_size == 1 and spec.clip_gradients < 0.0  # the update needs no whole gradient
+        late = {"late_gradients": once and memory == "plan"}
+        self.net = Net(source, state.phase or TRAIN, level=level or state.level, stages=stages, **common, **late)
         self.test_nets = [
             Net(source, state.phase or TEST, level=state.level, stages=state.stage, share=self.net, **common)
             for source, state in spec.test_sources
         ]
         for net in self.test_nets:
             refuse_different(self.net, net)
-        if self.net.param_diff is None or not self.net.rules:
+        if self.net.param_diff is None or not (self.net.rules or self.net.late):
             raise ConfigError(f"net {self.net.name!r}: nothing to train: no loss, or no weight whose lr_mult is not 0")
-        self.update = BoundUpdate(spec, self.net.device, self.net.param_data, self.net.param_diff, self.net.rules)
+        bound = self.net.param_data, self.net.param_diff, self.net.rules, self.net.late
+        self.update = BoundUpdate(spec, self.net.device, *bound)
         self.iter = 0
         self.losses: deque[float] = deque(maxlen=spec.average_loss)
         self.stopped_by: int | None = None  # the signal that ended solve()
@@ -119,6 +122,8 @@ class Solver:
         given = (on_start, on_gradients_ready, on_iteration, on_metrics, on_snapshot)
         for event, observer in zip(EVENTS, given, strict=True):
             if observer is not None:
+                if event == "on_gradients_ready":
+                    self.net.keep_gradients()
                 self._observers[event].append(observer)
 
     def step(self, n: int = 1) -> None:
@@ -165,6 +170,7 @@ class Solver:
 
     def apply_update(self) -> None:
         """Change the weights by the gradients that have been summed up."""
+        self.update.bind(self.net.param_diff, self.net.rules, self.net.late)
         norm = self.update.measure(self.iter)
         if not math.isfinite(norm):
             raise NumericError(f"iteration {self.iter}: {self._bad_gradient()}")
@@ -232,7 +238,7 @@ class Solver:
         """The first weight, from the loss down, whose gradient broke."""
         for name, weights in reversed(self.net.params.items()):
             for index, weight in enumerate(weights):
-                values = None if weight.diff is None else self.net.device.download(weight.diff)
+                values = None if weight._diff is None else self.net.device.download(weight._diff)
                 if values is not None and not math.isfinite(values.sum(dtype="float64")):
                     return f"layer {name!r}: the gradient of weight {index} is not finite"
         return "the gradients are too large: the sum of their squares is not finite"

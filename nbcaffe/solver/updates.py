@@ -9,17 +9,22 @@ What changes from iteration to iteration is read from a small array on the devic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ..binding import Late
 from ..device import Device
+from ..emit import rule_module
 from ..kernel import Step, kernel, recording, team_range, team_sum
 from ..ops.arena import square_parts
+from ..ops.sweep import sweep
 from .policies import rate
-from .rules import CLIP, COUNT, NORM, PASSES, SCALE, UPDATES, arguments
+from .rules import CLIP, COUNT, NORM, PASSES, SCALE, UPDATES, Update, arguments
 
+Rule = tuple[float, float, int, int]
 PART = 4096  # gradients in one partial sum; fixed, so that the sum has the same bits for any number of threads
 
 
@@ -57,6 +62,12 @@ def clip(row, partial, now, found):
     found[NORM] = norm
 
 
+@cache
+def machine_code(rule: type[Update], numbers: tuple[float, ...]) -> int:
+    """The address of a rule as C code, its multipliers and settings written into the text."""
+    return rule_module(rule.kernel.source, len(rule.histories), numbers).run.address
+
+
 class BoundUpdate:
     """The update of all weights, bound to their arenas.
 
@@ -64,36 +75,73 @@ class BoundUpdate:
     ----------
     rules
         ``(lr_mult, decay_mult, lo, hi)``: ranges of the arenas whose weights learn alike.
+    late
+        Weights of a net on the host whose gradient has to be computed: :class:`nbcaffe.binding.Late`.
     """
 
-    def __init__(self, spec: Any, device: Device, data: Any, diff: Any, rules: Iterable[tuple[float, float, int, int]]):
-        self.spec, self.device, self.diff = spec, device, diff
+    def __init__(
+        self, spec: Any, device: Device, data: Any, diff: Any, rules: Sequence[Rule], late: Sequence[Late] = ()
+    ):
+        self.spec, self.device, self.data = spec, device, data
         self.rule = rule = UPDATES[spec.type]
-        self.histories = [device.zeros(data.shape, data.dtype) for _ in rule.histories]
+        self._kept = device.zeros((max(len(rule.histories), 1), data.size if rule.histories else 1), data.dtype)
+        self.histories = [self._kept[k] for k in range(len(rule.histories))]
         self.now = device.zeros(COUNT + 1 + len(rule.numbers), data.dtype)
         self.found = device.zeros(2, data.dtype)
-        self._partial = device.zeros(max(-(-diff.size // PART), 1), data.dtype)
-        settings = [float(getattr(spec, name)) for name in rule.settings]  # an int would make the kernel compute double
+        # an int would make the kernel compute double
+        self._settings = [float(getattr(spec, name)) for name in rule.settings]
+        self._bound: tuple = ()
+        self.bind(diff, rules, late)
+
+    def bind(self, diff: Any, rules: Sequence[Rule], late: Sequence[Late] = ()) -> None:
+        """Take over what a net has bound, if that is new."""
+        if self._bound and all(old is new for old, new in zip(self._bound, (diff, rules, late), strict=True)):
+            return
+        self._bound = diff, rules, late
+        self._partial = self.device.zeros(max(-(-diff.size // PART), 1), diff.dtype)
+        self._factors = [(self.parts(one.a), self.parts(one.b)) for one in late]
         with recording() as self._measure:
-            if not square_parts(diff, PART, self._partial):
-                squares[len(self._partial)](diff, self._partial)
+            self.measure_parts(diff, self._partial)
+            for one, (a, b) in zip(late, self._factors, strict=True):
+                self.measure_parts(one.a.reshape(-1), a)
+                self.measure_parts(one.b.reshape(-1), b)
             clip[1](self._partial, self.now, self.found)
         with recording() as self._apply:
             for lr_mult, decay_mult, lo, hi in rules:
                 if lr_mult and hi > lo:  # Caffe decays such a weight at the rate 0, which leaves it as it is
-                    arrays = [array[lo:hi] for array in (data, diff, *self.histories)]
+                    arrays = [array[lo:hi] for array in (self.data, diff, *self.histories)]
                     mults = float(lr_mult), float(decay_mult)
-                    rule.kernel[hi - lo](*arrays, self.now, self.found, *mults, *settings)
+                    self.rule.kernel[hi - lo](*arrays, self.now, self.found, *mults, *self._settings)
+            for one in late:
+                self.sweep(one)
+
+    def parts(self, array: Any) -> Any:
+        return self.device.zeros(max(-(-array.size // PART), 1), array.dtype)
+
+    def measure_parts(self, array: Any, partial: Any) -> None:
+        if not square_parts(array, PART, partial):
+            squares[len(partial)](array, partial)
+
+    def sweep(self, late: Late) -> None:
+        """Launch the product and the rule in one."""
+        weight, settings = late.weight, [*map(np.float32, self._settings)]
+        code = machine_code(self.rule, (weight.lr_mult, weight.decay_mult, *(s.item() for s in settings)))
+        histories = self._kept.reshape(-1)[weight.offset if self.histories else 0 :]
+        sweep(code, late.a, late.b, weight._data.reshape(-1), histories, self._kept.shape[1], self.now, self.found)
 
     def measure(self, it: int) -> float:
-        """Take the rate of iteration ``it``; return the norm of the gradient, which is not finite where that is not."""
+        """Take the rate of iteration ``it``; return the norm of the gradient, which is not finite where that is not.
+
+        A late gradient counts by the bound of Cauchy and Schwarz: ``a^T b`` is no longer than a times b.
+        """
         s, lr = self.spec, rate(self.spec, it)
         l1 = s.regularization_type == "L1"
         numbers = (self.number(f, lr, it + 1) for f in self.rule.numbers.values())
         row = (lr, s.weight_decay, l1, s.clip_gradients, s.iter_size, it + 1, *numbers)
         self.device.upload(self.now, np.array(row, self.now.dtype))
         run(self._measure)
-        return float(self.device.download(self.found)[NORM])
+        bounds = (float(a.sum()) * float(b.sum()) for a, b in self._factors)
+        return math.hypot(float(self.device.download(self.found)[NORM]), *map(math.sqrt, bounds))
 
     def number(self, fn: Callable, lr: float, t: int) -> float:
         """One of the rule's own numbers; it sees the settings rounded as the kernel does: 1 - 0.999 depends on that."""
