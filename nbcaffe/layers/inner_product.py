@@ -110,6 +110,8 @@ class InnerProduct(Layer):
             self.embedded.backward(self.w.data, dy, self.w.diff if wanted[0] else None, bias)
         elif wanted[0] and not self.w.late:
             self.op.backward_weights(bottom[0].data.reshape(s.rows, s.inner), dy, self.w.diff, bias)
+        elif bias is not None and self.engine == "DIRECT":
+            self.op.backward_bias(dy, bias)
         elif bias is not None:
             bias_gradient[s.cols](dy.reshape(s.rows, s.cols, 1), flat(bias))
         if self.propagate_down[0] and self.embedded is None:

@@ -15,7 +15,7 @@ from .aligned import aligned_zeros
 from .direct_product import LANES, ceil, choose_tile
 from .specialise import issue, specialise
 
-PART = 1 << 16  # elements of the gradient at a time
+PART = 1 << 14  # elements of the gradient at a time
 STRETCH = 1024  # columns of it
 
 Array = np.ndarray

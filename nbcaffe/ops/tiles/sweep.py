@@ -8,7 +8,7 @@ from .product import pack_panel, pack_rows
 
 @njit(cache=True, parallel=True)
 def sweep(
-    tile, tile_rows, width, rule, a, b, w, histories, apart, now, found, packed, panels, parts, zeros, M, K, N,
+    code, tile_rows, width, rule, a, b, w, histories, apart, now, found, packed, panels, parts, zeros, M, K, N,
     height, stretch, threads,
 ):  # fmt: skip
     """a is (K, M), b is (K, N); ``rule(w, g, h, apart, now, found, n)`` updates n weights by n gradients.
@@ -29,12 +29,16 @@ def sweep(
                 for p in range(0, columns, width):
                     pack_panel(b, n + p, 0, K, K, N, width, False, own + p * K)
                 copied = n
+            tile = 0
             for i in range(first // tile_rows, (end + tile_rows - 1) // tile_rows):
                 m = min(i * tile_rows, M - tile_rows)
                 for p in range(0, columns, width):
                     left, to = addr(packed, i * tile_rows * K), part + ((m - first) * stretch + p)
-                    operands = (left, 1, tile_rows, own + p * K, width, K, addr(w, m * N + n + p), 0)
-                    invoke(tile, operands + (addr(zeros, 0), 0, to, stretch))
+                    soon = min(first + tile // 2, M - 1) * N + n  # a tile fetches a row's weights, or their history
+                    ahead = addr(w, soon) if tile % 2 == 0 else addr(histories, soon)
+                    operands = (left, 1, tile_rows, own + p * K, width, K, ahead, stretch // K)
+                    tile += 1
+                    invoke(code, operands + (addr(zeros, 0), 0, to, stretch))
             for m in range(first, end):
                 at = m * N + n
                 arrays = (addr(w, at), part + (m - first) * stretch, addr(histories, at))
