@@ -177,7 +177,7 @@ class Late(NamedTuple):
 
 def late(graph: Graph) -> list[Late]:
     nodes = [node for node in graph.nodes if has_late(node)]
-    return [Late(node.layer.weights[0], *node.layer.factors(node.bottom, node.top)) for node in nodes]
+    return [Late(node.layer.weights[0], *node.layer.gradient_factors(node.bottom, node.top)) for node in nodes]
 
 
 def has_late(node: Node) -> bool:

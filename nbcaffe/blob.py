@@ -90,8 +90,8 @@ class Weight(Blob):
     def diff(self) -> Any:
         if self.late:
             raise NbcaffeError(
-                f"layer {self.address[0]!r}: the gradient of weight {self.address[1]} is used as it is computed and kept "
-                "nowhere; build the solver with memory='keep', or give it a callback on_gradients_ready, to read it"
+                f"layer {self.address[0]!r}: the gradient of weight {self.address[1]} is used as it is computed; "
+                "to read it, build the solver with memory='keep' or give it a callback on_gradients_ready"
             )
         return super().diff
 

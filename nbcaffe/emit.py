@@ -24,8 +24,9 @@ CUDA = Dialect(words={word: word for word in ("team_range", "team_sum", "team_ma
 # What is missing is missing on purpose.  nnan, ninf: a NaN in a net must stay one.  arcp: vector loops would divide by
 # reciprocals where the last elements of each thread's part divide exactly, and the bits show the number of threads.
 # reassoc: a loop from the disk cache summed to other bits than the same loop just compiled (seen; the cause is not
-# known, perhaps one more pass of the optimiser), so a resumed run could differ.
-FAST = {"nsz", "contract", "afn"}
+# known, perhaps one more pass of the optimiser), so a resumed run could differ.  contract: which product of a b + c d
+# the sum takes unrounded may differ between vectors and the elements left over, which depend on the number of threads.
+FAST = {"nsz", "afn"}
 
 CPU_HEAD = """\
 import math
@@ -72,7 +73,8 @@ def run(p, q, r, apart, s, t, n):
 """
 
 LAUNCHERS = ("run", "serial", "parallel", "launch")
-OURS = re.compile(r"[ain]\d+|i|j|row|rest|inner|step")  # what launchers call their arguments and counters
+# what launchers call their arguments and counters
+OURS = re.compile(r"[ain]\d+|i|j|row|rest|inner|step|[pqrstnwgy]|apart|histories|now|found")
 
 
 @dataclass
@@ -252,7 +254,7 @@ def finish_module(source: Source) -> ModuleType:
     return module.load("finish", cpu_head("float32"), FINISH.format(name=module.body(source, {"y"})))
 
 
-def rule_module(source: Source, histories: int, numbers: tuple[float, ...]) -> ModuleType:
+def rule_module(source: Source, histories: int, numbers: list[float]) -> ModuleType:
     """An update's body as C code ``run(w, g, h, apart, now, found, count)``, its numbers written into the text.
 
     The histories lie ``apart`` floats from each other, the first at h.
@@ -262,7 +264,8 @@ def rule_module(source: Source, histories: int, numbers: tuple[float, ...]) -> M
     arrays = {"w", "g", "now", "found", *(f"h{k}" for k in range(histories))}
     args = ["i", "w", "g", *kept, "now", "found", *(f"real({number!r})" for number in numbers)]
     name = module.body(source, arrays)
-    return module.load("rule", cpu_head("float32"), RULE.format(name=name, count=max(histories, 1), args=", ".join(args)))
+    loop = RULE.format(name=name, count=max(histories, 1), args=", ".join(args))
+    return module.load("rule", cpu_head("float32"), loop)
 
 
 def cuda_module(source: Source, ndim: int, dtype: str, arrays: set[str], *, team: bool, simulated: bool) -> ModuleType:

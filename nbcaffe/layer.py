@@ -132,11 +132,11 @@ class Layer:
         return False
 
     def postpone(self) -> bool:
-        """Whether this layer leaves the gradient of its first weight to the update, which gets :meth:`factors`."""
+        """Whether this layer leaves its first weight's gradient to the update, as :meth:`gradient_factors`."""
         return False
 
-    def factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
-        """Matrices a (n, rows) and b (n, columns): the gradient of the first weight is ``a^T b``, see :meth:`postpone`."""
+    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
+        """See :meth:`postpone`: matrices a (n, rows) and b (n, columns), the gradient being ``a^T b``."""
         raise NotImplementedError
 
     def scaled_by(self, layer: "Layer") -> bool:

@@ -14,7 +14,7 @@ from ..params import Bool, Choice, Filler, Int
 from .embed import Embed
 from .embedded import EmbeddedProduct
 
-LARGE = 1 << 14  # weights for which a late gradient pays
+LARGE, FEW = 1 << 16, 512  # a late gradient pays for so many weights; with more samples the product takes the time
 
 
 class InnerProduct(Layer):
@@ -69,9 +69,10 @@ class InnerProduct(Layer):
         return gains
 
     def postpone(self) -> bool:
-        return self.engine == "DIRECT" and self.param_propagate[0] and self.w.count >= LARGE
+        pays = self.w.count >= LARGE and self.shape.rows <= FEW
+        return pays and self.engine == "DIRECT" and self.param_propagate[0]
 
-    def factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
+    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
         s = self.shape
         x, dy = bottom[0].data.reshape(s.rows, s.inner), top[0].diff.reshape(s.rows, s.cols)
         return (x, dy) if s.transpose else (dy, x)

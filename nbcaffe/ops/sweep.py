@@ -6,8 +6,6 @@ cache and used there, so that only the weights and the histories pass, once each
 those of the product, the rule is the solver's own body, and no thread shares what it writes with another one.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import get_num_threads
 
@@ -30,7 +28,7 @@ def sweep(rule: int, a: Array, b: Array, w: Array, histories: Array, apart: int,
     tile_rows, vectors = choose_tile(rows, cols)
     width = LANES * vectors
     stretch = min(ceil(cols, width) * width, STRETCH // width * width)
-    height = max(PART // stretch // tile_rows, 1) * tile_rows
+    height = max(min(PART // stretch, ceil(rows, threads)) // tile_rows, 1) * tile_rows
     tile = specialise("product_tile", MR=tile_rows, NV=vectors).tile.address
     packed = aligned_zeros(ceil(rows, tile_rows) * tile_rows * inner)
     panels, parts = aligned_zeros(threads * inner * stretch), aligned_zeros(threads * (height + tile_rows) * stretch)

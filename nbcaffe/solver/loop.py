@@ -70,8 +70,14 @@ class Solver:
         if spec.freeze:
             source = freeze_more(read_net(source, overrides=of_nets), spec.freeze, spec.where("freeze"))
         once = spec.iter_size == 1 and spec.clip_gradients < 0.0  # the update needs no whole gradient
-        late = {"late_gradients": once and memory == "plan"}
-        self.net = Net(source, state.phase or TRAIN, level=level or state.level, stages=stages, **common, **late)
+        self.net = Net(
+            source,
+            state.phase or TRAIN,
+            level=level or state.level,
+            stages=stages,
+            late_gradients=once,
+            **common,
+        )
         self.test_nets = [
             Net(source, state.phase or TEST, level=state.level, stages=state.stage, share=self.net, **common)
             for source, state in spec.test_sources

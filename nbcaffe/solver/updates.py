@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from ..kernel import Step, kernel, recording, team_range, team_sum
 from ..ops.arena import square_parts
 from ..ops.sweep import sweep
 from .policies import rate
-from .rules import CLIP, COUNT, NORM, PASSES, SCALE, UPDATES, Update, arguments
+from .rules import CLIP, COUNT, NORM, PASSES, SCALE, UPDATES, arguments
 
 Rule = tuple[float, float, int, int]
 PART = 4096  # gradients in one partial sum; fixed, so that the sum has the same bits for any number of threads
@@ -62,12 +61,6 @@ def clip(row, partial, now, found):
     found[NORM] = norm
 
 
-@cache
-def machine_code(rule: type[Update], numbers: tuple[float, ...]) -> int:
-    """The address of a rule as C code, its multipliers and settings written into the text."""
-    return rule_module(rule.kernel.source, len(rule.histories), numbers).run.address
-
-
 class BoundUpdate:
     """The update of all weights, bound to their arenas.
 
@@ -91,6 +84,7 @@ class BoundUpdate:
         # an int would make the kernel compute double
         self._settings = [float(getattr(spec, name)) for name in rule.settings]
         self._bound: tuple = ()
+        self._codes: dict[tuple[float, ...], int] = {}
         self.bind(diff, rules, late)
 
     def bind(self, diff: Any, rules: Sequence[Rule], late: Sequence[Late] = ()) -> None:
@@ -124,10 +118,17 @@ class BoundUpdate:
 
     def sweep(self, late: Late) -> None:
         """Launch the product and the rule in one."""
-        weight, settings = late.weight, [*map(np.float32, self._settings)]
-        code = machine_code(self.rule, (weight.lr_mult, weight.decay_mult, *(s.item() for s in settings)))
+        weight = late.weight
+        code = self.machine_code(weight.lr_mult, weight.decay_mult)
         histories = self._kept.reshape(-1)[weight.offset if self.histories else 0 :]
         sweep(code, late.a, late.b, weight._data.reshape(-1), histories, self._kept.shape[1], self.now, self.found)
+
+    def machine_code(self, *mults: float) -> int:
+        """The address of the rule's body as C code, its multipliers and settings written into the text."""
+        if mults not in self._codes:
+            numbers = [np.float32(number).item() for number in (*mults, *self._settings)]
+            self._codes[mults] = rule_module(self.rule.kernel.source, len(self.histories), numbers).run.address
+        return self._codes[mults]
 
     def measure(self, it: int) -> float:
         """Take the rate of iteration ``it``; return the norm of the gradient, which is not finite where that is not.

@@ -6,7 +6,7 @@ tile's width: where it lies, from copies that a thread makes as it comes to them
 
 from numba import njit, prange
 
-from ..simd import addr, invoke, lanes, vadd, vld, vldm, vstm, vzero
+from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
 from .copies import copy_rows, turn
 
 COPIED, IN_PLACE, READY = 0, 1, 2  # which of these panels are
@@ -26,14 +26,18 @@ def corner(spare, width, start, start_pitch, c, pitch, rows, columns):
 @njit
 def pack_rows(a, M, K, height, first, end, packed):
     """Some blocks of a transposed a: ``packed[block][k][row]``; a cache line of a holds parts of several blocks."""
+    whole = K - 16 // height  # rows before this one may write 16 floats: what is too much is written again
     for k in range(0, K, STRIP):
         for i in range(first, end):
             m = min(i * height, M - height)
             for j in range(k, min(k + STRIP, K)):
                 for r in range(0, height, 16):
                     inside = lanes(0, height - r)
-                    to = addr(packed, (i * K + j) * height + r)
-                    vstm(to, vldm(addr(a, j * M + m + r), inside), inside)
+                    to, v = addr(packed, (i * K + j) * height + r), vldm(addr(a, j * M + m + r), inside)
+                    if j < whole and height <= 16:
+                        vst(to, v)
+                    else:
+                        vstm(to, v, inside)
 
 
 @njit

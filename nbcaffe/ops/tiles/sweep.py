@@ -16,7 +16,11 @@ def sweep(
     A part has ``height`` rows, whole tiles of them, and ``stretch`` columns, whole panels; a thread goes down a stretch
     for which it has copied b.  The last tile of a column begins so early that it ends with the weights.
     """
-    tiles, heights, stretches = (M + tile_rows - 1) // tile_rows, (M + height - 1) // height, (N + stretch - 1) // stretch
+    tiles, heights, stretches = (
+        (M + tile_rows - 1) // tile_rows,
+        (M + height - 1) // height,
+        (N + stretch - 1) // stretch,
+    )
     for t in prange(threads):
         pack_rows(a, M, K, tile_rows, tiles * t // threads, tiles * (t + 1) // threads, packed)
     for t in prange(threads):
