@@ -16,7 +16,8 @@ STREAMED = 32  # the same where b is read once and in place, as so many streams
 ROWS = 12  # rows that a tile reads in place at a time; the cache has so many lines for those a multiple of 4 KB apart
 COPIED, IN_PLACE, READY = 0, 1, 2  # as in tiles/product.py
 EMPTY = np.zeros(0, np.float32)
-ZEROS = np.zeros(4 * LANES, np.float32)
+WIDTHS = (5, 4, 3, 2, 1)  # of tiles, in vectors
+ZEROS = np.zeros(WIDTHS[0] * LANES, np.float32)
 
 Array = np.ndarray
 Buffer = Callable[..., Any]
@@ -33,7 +34,7 @@ def choose_tile(rows: int, cols: int, most: int = LANES) -> tuple[int, int]:
         mr, nv = tile
         return ceil(rows, mr) * ceil(cols, LANES * nv) * (mr * nv + mr + nv)
 
-    return min(((m, v) for v in (4, 3, 2, 1) for m in range(1, min(rows, most, accumulators() // v) + 1)), key=price)
+    return min(((m, v) for v in WIDTHS for m in range(1, min(rows, most, accumulators() // v) + 1)), key=price)
 
 
 class Product:

@@ -10,7 +10,7 @@ from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
 from .copies import copy_rows, turn
 
 COPIED, IN_PLACE, READY = 0, 1, 2  # which of these panels are
-STRIP = 64  # so many rows of a transposed a are copied for all blocks in turn
+STRIP = 8  # so many rows of a transposed a are copied for all blocks in turn: a cache's ways
 
 
 @njit
@@ -25,19 +25,21 @@ def corner(spare, width, start, start_pitch, c, pitch, rows, columns):
 
 @njit
 def pack_rows(a, M, K, height, first, end, packed):
-    """Some blocks of a transposed a: ``packed[block][k][row]``; a cache line of a holds parts of several blocks."""
+    """Some blocks of a transposed a: ``packed[block][k][row]``; a block has at most 16 rows.
+
+    A cache line of a holds parts of several blocks, and its rows may all want the same places of the cache.
+    """
+    inside = lanes(0, height)
     whole = K - 16 // height  # rows before this one may write 16 floats: what is too much is written again
     for k in range(0, K, STRIP):
         for i in range(first, end):
-            m = min(i * height, M - height)
-            for j in range(k, min(k + STRIP, K)):
-                for r in range(0, height, 16):
-                    inside = lanes(0, height - r)
-                    to, v = addr(packed, (i * K + j) * height + r), vldm(addr(a, j * M + m + r), inside)
-                    if j < whole and height <= 16:
-                        vst(to, v)
-                    else:
-                        vstm(to, v, inside)
+            source, to = addr(a, k * M + min(i * height, M - height)), addr(packed, (i * K + k) * height)
+            length = min(STRIP, K - k)
+            free = min(max(whole - k, 0), length)
+            for j in range(free):
+                vst(to + j * height, vldm(source + j * M, inside))
+            for j in range(free, length):
+                vstm(to + j * height, vldm(source + j * M, inside), inside)
 
 
 @njit
