@@ -1,6 +1,6 @@
 """Matrix product: MR rows times ``16 * NV`` columns."""
 
-from ..simd import machine_code, vfetch, vouter, vput, vrows
+from ..simd import machine_code, vadd_rows, vfetch, vouter, vput, vzeros
 
 MR, NV = 6, 4  # rows, vectors of columns
 
@@ -11,8 +11,11 @@ def tile(a, across, along, b, pitch, length, ahead, skip, start, start_pitch, c,
 
     Meanwhile what lies ``ahead``, ``skip`` floats for each k, comes into the caches.
     """
-    acc = vrows(start, start_pitch, MR, NV)
+    for m in range(MR):
+        for j in range(NV):
+            vfetch(start + (m * start_pitch + 16 * j))
+    acc = vzeros(MR, NV)
     for k in range(length):
         vfetch(ahead + k * skip)
         acc = vouter(acc, a + k * along, across, b + k * pitch, NV)
-    vput(acc, c, c_pitch, NV)
+    vput(vadd_rows(acc, start, start_pitch, NV), c, c_pitch, NV)
