@@ -14,6 +14,7 @@ LANES = 16
 LONGEST = 1024  # sums taken at a time: so much of a panel of b stays in the cache
 STREAMED = 32  # the same where b is read once and in place, as so many streams
 ROWS = 12  # rows that a tile reads in place at a time; the cache has so many lines for those a multiple of 4 KB apart
+FEW, TOGETHER = 4, 8  # rows for which sums along the rows of b win; as in tiles/product_dots.py
 COPIED, IN_PLACE, READY = 0, 1, 2  # as in tiles/product.py
 EMPTY = np.zeros(0, np.float32)
 WIDTHS = (5, 4, 3, 2, 1)  # of tiles, in vectors
@@ -65,6 +66,7 @@ class Product:
         self.packed = buffer((ceil(rows, self.mr) * self.mr * inner if self.a_packed else 0,))
         self.panels = buffer((self.threads * self.longest * lanes,))
         self.spares = buffer((self.threads * self.mr * lanes,))
+        self.few = b_turned and not c_turned and rows <= FEW and cols >= TOGETHER
         self.flipped: Product | None = None
         if b_turned and not c_turned and -rows % LANES + 8 * rows / inner < 8:  # to transpose b would cost 8
             self.flipped = Product((cols, inner, rows), buffer, not b_turned, not a_turned, True)
@@ -76,6 +78,10 @@ class Product:
         first, down, right = (bias, 0, 1) if bias.size else (ZEROS, 0, 0)
         if add or start is not None:
             self.launch(a, b, c, c if start is None else start, self.sizes[2], 1)
+        elif self.few and self.form != READY:
+            dots = specialise("product_dots").dots
+            sizes = *self.sizes, self.threads
+            issue(dots, a.reshape(-1), b.reshape(-1), first.reshape(-1), down, right, c.reshape(-1), *sizes)
         elif self.flipped is not None and self.form != READY:
             self.flipped.launch(b, a, c, first, right, down)
         else:

@@ -90,6 +90,12 @@ def between(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> ir.Value:
     return b.and_(above, b.icmp_signed("<", numbers, splat(b, b.trunc(end, I32), INDICES)))
 
 
+def fetch(b: ir.IRBuilder, p: ir.Value) -> None:
+    """Ask for the cache line at p."""
+    how = [ir.Constant(I32, k) for k in (0, 3, 1)]  # to read, into all caches, data
+    call(b, "prefetch.p0", ir.VoidType(), [p, *how])
+
+
 def fence(b: ir.IRBuilder) -> None:
     """Loads stay on their side: LLVM would hoist those of the next step and spill the tile to make room for them."""
     b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)

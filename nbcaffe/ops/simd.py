@@ -32,6 +32,7 @@ from .llvm import (
     call,
     const,
     fence,
+    fetch,
     fma,
     index,
     load,
@@ -154,11 +155,7 @@ def vscatter(typing, p, stride, v, mask):
 def vfetch(typing, p):
     """Ask for the cache line at p, which may lie outside of everything."""
 
-    def build(b, p):
-        how = [ir.Constant(I32, k) for k in (0, 3, 1)]  # to read, into all caches, data
-        call(b, "prefetch.p0", ir.VoidType(), [p, *how])
-
-    return operation(void(address), build)
+    return operation(void(address), fetch)
 
 
 @intrinsic

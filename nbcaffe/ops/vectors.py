@@ -18,14 +18,17 @@ from .llvm import (
     address,
     call,
     const,
+    fetch,
     fma,
     index,
     mask16,
+    masked_load,
     masked_store,
     members,
     operation,
     shuffle,
     splat,
+    step,
     tuple_of,
     vec16,
     void,
@@ -151,6 +154,21 @@ def vpush(typing, window, v):
         return tuple_of([*members(window, b)[1:], v], b)
 
     return operation(window(window, vec16), build)
+
+
+@intrinsic
+def vdots(typing, tile, v, p, pitch, ahead, mask):
+    """Row m of a tile of one vector gains v times the 16 floats at ``p + m * pitch``; the line ``ahead`` is fetched."""
+
+    def build(b, tile, v, p, pitch, ahead, mask):
+        out = []
+        for m, acc in enumerate(members(tile, b)):
+            row = step(b, p, b.mul(pitch, const(m)))
+            fetch(b, step(b, row, ahead))
+            out.append(fma(b, v, masked_load(b, row, mask), acc))
+        return tuple_of(out, b)
+
+    return operation(tile(tile, vec16, address, index, index, mask16), build)
 
 
 @intrinsic
