@@ -214,7 +214,7 @@ def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) 
         weight._data = data[low:high].reshape(weight.shape)
         if gradients and not weight.late:
             weight._diff = diff[low:high].reshape(weight.shape)
-    follow_owners(graph)
+    follow_owners(graph, device)
     return data, diff if diff is None else diff[: max(ends[MOVED], 1)], rules, order
 
 
@@ -223,17 +223,19 @@ def gradient_arena(graph: Graph, weights: list[Weight], device: Device, data: An
     diff = device.zeros(data.shape, data.dtype)
     for weight in weights:
         weight.late, weight._diff = False, diff[weight.offset : weight.offset + weight.count].reshape(weight.shape)
-    follow_owners(graph)
+    follow_owners(graph, device)
     return diff, [(w.lr_mult, w.decay_mult, w.offset, w.offset + w.count) for w in weights]
 
 
-def follow_owners(graph: Graph) -> None:
-    """Weights that are another layer's have that one's memory."""
+def follow_owners(graph: Graph, device: Device) -> None:
+    """Weights that are another layer's have that one's memory; a late one of another net has no diff to share."""
     for node in graph.nodes:
         for weight in node.layer.weights:
-            if weight.owner is not weight:
-                weight._data = weight.owner._data.reshape(weight.shape)
-                weight._diff = None if weight.owner._diff is None else weight.owner._diff.reshape(weight.shape)
+            owner = weight.owner
+            if owner is not weight:
+                diff = device.zeros(owner.shape, owner._data.dtype) if owner.late else owner._diff
+                weight._data = owner._data.reshape(weight.shape)
+                weight._diff = None if diff is None else diff.reshape(weight.shape)
 
 
 def bind(graph: Graph) -> tuple[Steps, Steps]:

@@ -195,6 +195,22 @@ def test_a_gradient_that_is_too_large_stops_the_run_before_any_weight_changes(tm
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_a_test_net_shares_the_weights_and_has_diffs_of_its_own():
+    one = solver("plan")
+    other = Net(NET, "TEST", share=one.net)
+    for blob in ("data", "target"):
+        other.blobs[blob].data[...] = one.net.blobs[blob]._data
+    one.step(1)
+    other.forward()
+    other.clear_param_diffs()
+    other.backward()
+    assert other.params["one"][0].data is not None and other.params["one"][0].diff.any()
+    before = state(one)
+    one.step(1)
+    assert not np.array_equal(before[0], state(one)[0])
+    np.testing.assert_array_equal(other.params["one"][0].data.ravel(), state(one)[0])
+
+
 def test_after_a_reshape():
     keep, plan = (solver(memory) for memory in ("keep", "plan"))
     for one in (keep, plan):
