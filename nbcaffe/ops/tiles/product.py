@@ -6,7 +6,7 @@ tile's width: where it lies, from copies that a thread makes as it comes to them
 
 from numba import njit, prange
 
-from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm, vzero
+from ..simd import addr, invoke, lanes, vadd, vld, vldm, vst, vstm
 from .copies import copy_rows, turn
 
 COPIED, IN_PLACE, READY = 0, 1, 2  # which of these panels are
@@ -119,10 +119,21 @@ def product(
 
 @njit(cache=True)
 def add_rows(dy, db, rows):
-    """``db[n] += sum over the rows of dy[row, n]``."""
-    for n in range(0, db.size, 16):
+    """``db[n] += sum over the rows of dy[row, n]``; 64 columns at a time, as neighbours in memory come together."""
+    whole = db.size - db.size % 64
+    for n in range(0, whole, 64):
+        p, pitch, to = addr(dy, n), db.size, addr(db, n)
+        a, b, c, d = vld(to), vld(to + 16), vld(to + 32), vld(to + 48)
+        for row in range(rows):
+            q = p + row * pitch
+            a, b, c, d = vadd(a, vld(q)), vadd(b, vld(q + 16)), vadd(c, vld(q + 32)), vadd(d, vld(q + 48))
+        vst(to, a)
+        vst(to + 16, b)
+        vst(to + 32, c)
+        vst(to + 48, d)
+    for n in range(whole, db.size, 16):
         inside = lanes(0, db.size - n)
-        total = vzero()
+        total = vldm(addr(db, n), inside)
         for row in range(rows):
             total = vadd(total, vldm(addr(dy, row * db.size + n), inside))
-        vstm(addr(db, n), vadd(vldm(addr(db, n), inside), total), inside)
+        vstm(addr(db, n), total, inside)
