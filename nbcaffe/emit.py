@@ -257,7 +257,7 @@ def finish_module(source: Source) -> ModuleType:
 def rule_module(source: Source, histories: int, numbers: list[float]) -> ModuleType:
     """An update's body as C code ``run(w, g, h, apart, now, found, count)``, its numbers written into the text.
 
-    The histories lie ``apart`` floats from each other, the first at h.
+    The histories lie ``apart`` floats from each other, the first at h; nothing looks at the sizes of now and found.
     """
     module = Module(CPU, "float32", cpu_decorator)
     kept = [f"histories[{k}]" for k in range(histories)]

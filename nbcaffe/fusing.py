@@ -46,9 +46,9 @@ def postpone_gradients(graph: Graph) -> None:
     uses = Counter(id(weight.owner) for node in graph.nodes for weight in node.layer.weights)
     tables = {id(blob) for node in graph.nodes if isinstance(node.layer, Embed) for blob in node.top}
     for node in graph.nodes:
-        alone = all(uses[id(weight.owner)] == 1 and weight.owner is weight for weight in node.layer.weights[:1])
-        if node.backward and alone and node.layer.weights and not any(id(blob) in tables for blob in node.bottom):
-            node.layer.weights[0].late = node.layer.postpone()
+        first = next(iter(node.layer.weights), None)  # whose uses are none where it is another layer's
+        if node.backward and first and uses[id(first)] == 1 and not any(id(blob) in tables for blob in node.bottom):
+            first.late = node.layer.postpone()
 
 
 def fold_scale(node: Node, scale: Node) -> None:

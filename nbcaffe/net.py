@@ -236,7 +236,12 @@ class Net(Views):
         """Hold the gradient of every weight from the backward pass to the update, also those that were late."""
         if self.late:
             self.param_diff, self.rules = gradient_arena(self.graph, self.parameters, self.device, self.param_data)
-            self._bind()
+            taken = {blob: blob.overwritten_by for blob in self.graph.blobs.values()}
+            for blob in taken:
+                blob.overwritten_by = ""
+            self._backward, self.late = bind(self.graph)[1], []  # in the same memory, so that nothing in it is lost
+            for blob, by in taken.items():
+                blob.overwritten_by = by
 
     def clear_param_diffs(self) -> None:
         if self.param_diff is not None:

@@ -86,9 +86,9 @@ def number(n: int) -> str:
 
 def predicted_bytes(net: Net) -> dict[str, int]:
     """Bytes of arrays the net will hold, by role; ``history`` is that of a solver with one value a weight."""
-    params = sum(-(-w.count // 16) * 16 for w in net.parameters) * net.dtype.itemsize
-    late = sum(-(-one.weight.count // 16) * 16 for one in net.late) * net.dtype.itemsize
-    gradients = params - late if net.param_diff is not None else 0
+    sizes = {weight: -(-weight.count // 16) * 16 * net.dtype.itemsize for weight in net.parameters}
+    params = sum(sizes.values())
+    gradients = sum(n for weight, n in sizes.items() if not weight.late) if net.param_diff is not None else 0
     return {"activations, diffs, work space": net.activation_bytes, "weights": params, "weight diffs": gradients}
 
 

@@ -36,7 +36,6 @@ layers:
   - {name: loss, type: EuclideanLoss, bottom: [three, target]}
 """
 LATE = ["one", "two", "three"]
-MOMENTUM = {"SGD", "Nesterov", "Adam", "AdaDelta", "AdamW"}
 
 
 class W(Update):
@@ -45,6 +44,10 @@ class W(Update):
     @staticmethod
     def update(w, g, lr):
         return w - lr * g
+
+
+def momentum(rule):
+    return 0.0 if "momentum" in UPDATES[rule].refuses else 0.9
 
 
 @pytest.fixture(autouse=True)
@@ -81,9 +84,9 @@ def assert_same(one, other):
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("rule", sorted({*UPDATES, "W"}))
+@pytest.mark.parametrize("rule", sorted(UPDATES))
 def test_each_rule(rule):
-    settings = {"type": rule, "momentum": 0.9 if rule in MOMENTUM else 0.0}
+    settings = {"type": rule, "momentum": momentum(rule)}
     keep, plan = (solver(memory, **settings) for memory in ("keep", "plan"))
     assert (late(keep), late(plan)) == ([], LATE)
     before = state(plan)
@@ -98,7 +101,7 @@ def test_bits_do_not_depend_on_where_a_loop_ends(rule):
     """So they depend neither on threads nor on how a sweep cuts the weights."""
     size, rng = 40003, np.random.default_rng(0)
     start = rng.standard_normal((2, size)).astype(np.float32)
-    settings = {"type": rule, "momentum": 0.9 if rule in MOMENTUM else 0.0, "base_lr": 0.05, "weight_decay": 0.01}
+    settings = {"type": rule, "momentum": momentum(rule), "base_lr": 0.05, "weight_decay": 0.01}
     found = []
     for piece in (size, 13):
         w, g = start.copy()
@@ -114,7 +117,7 @@ def test_bits_do_not_depend_on_where_a_loop_ends(rule):
 
 def test_the_number_of_threads_changes_no_bit():
     found = []
-    for threads in (1, 2):
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
         numba.set_num_threads(threads)
         try:
             one = solver("plan")
@@ -179,7 +182,7 @@ def test_a_callback_sees_all_gradients_also_in_the_middle_of_a_run():
         one.add_callback(
             on_gradients_ready=lambda net=net: seen.update({id(net): [w.diff.copy() for w in net.graph.learnable]})
         )
-        feed(one).step(2)
+        one.step(2)
     assert late(plan) == []
     assert_same(keep, plan)
     for mine, theirs in zip(seen[id(keep.net)], seen[id(plan.net)], strict=True):

@@ -8,13 +8,13 @@ from typing import Any
 from ..blob import Blob
 from ..layer import Layer
 from ..ops.choose import PRODUCT_CHOICES, product
-from ..ops.plain import bias_gradient, flat
 from ..ops.shapes import ProductShape
 from ..params import Bool, Choice, Filler, Int
+from ..sums import add_column_sums, blocks
 from .embed import Embed
 from .embedded import EmbeddedProduct
 
-LARGE, FEW = 1 << 16, 512  # a late gradient pays for so many weights; with more samples the product takes the time
+LARGE, MOST = 1 << 16, 512  # a late gradient pays for so many weights; with more samples the product takes the time
 
 
 class InnerProduct(Layer):
@@ -69,7 +69,7 @@ class InnerProduct(Layer):
         return gains
 
     def postpone(self) -> bool:
-        pays = self.w.count >= LARGE and self.shape.rows <= FEW
+        pays = self.w.count >= LARGE and self.shape.rows <= MOST
         return pays and self.engine == "DIRECT" and self.param_propagate[0]
 
     def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
@@ -111,9 +111,7 @@ class InnerProduct(Layer):
             self.embedded.backward(self.w.data, dy, self.w.diff if wanted[0] else None, bias)
         elif wanted[0] and not self.w.late:
             self.op.backward_weights(bottom[0].data.reshape(s.rows, s.inner), dy, self.w.diff, bias)
-        elif bias is not None and self.engine == "DIRECT":
-            self.op.backward_bias(dy, bias)
         elif bias is not None:
-            bias_gradient[s.cols](dy.reshape(s.rows, s.cols, 1), flat(bias))
+            add_column_sums[blocks(s.cols)](dy, dy, bias.reshape(s.cols))
         if self.propagate_down[0] and self.embedded is None:
             self.op.backward_data(dy, self.w.data, bottom[0].diff.reshape(s.rows, s.inner))

@@ -67,22 +67,19 @@ def reduce_loss(row, losses, state, norm, loss, fixed):
     """
     size = losses.shape[0]
     a = b = c = d = 0.0
-    k = o = m = n = 0.0  # how many counted
+    counted = 0
     for i in team_range(size // 4):
         at = 4 * i
         a += losses[at]
         b += losses[at + 1]
         c += losses[at + 2]
         d += losses[at + 3]
-        k += 1.0 if state[at] == 0 else 0.0
-        o += 1.0 if state[at + 1] == 0 else 0.0
-        m += 1.0 if state[at + 2] == 0 else 0.0
-        n += 1.0 if state[at + 3] == 0 else 0.0
     for i in team_range(size % 4):
         a += losses[size - 1 - i]
-        k += 1.0 if state[size - 1 - i] == 0 else 0.0
-    total, counted = team_sum((a + b) + (c + d)), team_sum((k + o) + (m + n))
-    norm[0] = max(1.0, fixed if fixed > 0.0 else counted)
+    for i in team_range(size):
+        counted += 1 if state[i] == 0 else 0
+    total, places = team_sum((a + b) + (c + d)), team_sum(real(counted))
+    norm[0] = max(1.0, fixed if fixed > 0.0 else places)
     loss[0] = total / norm[0]
 
 

@@ -141,7 +141,4 @@ class DirectProduct:
         a, b = (x, dy) if self.shape.transpose else (dy, x)
         self.dw(a, b, dw, add=True)
         if db is not None:
-            self.backward_bias(dy, db)
-
-    def backward_bias(self, dy: Array, db: Array) -> None:
-        issue(specialise("product").add_rows, dy.reshape(-1), db.reshape(-1), self.shape.rows)
+            issue(specialise("product").add_rows, dy.reshape(-1), db.reshape(-1), self.shape.rows)

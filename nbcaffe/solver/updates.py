@@ -92,14 +92,9 @@ class BoundUpdate:
         if self._bound and all(old is new for old, new in zip(self._bound, (diff, rules, late), strict=True)):
             return
         self._bound = diff, rules, late
-        self._partial = self.device.zeros(max(-(-diff.size // PART), 1), diff.dtype)
-        self._factors = [(self.parts(one.a), self.parts(one.b)) for one in late]
         with recording() as self._measure:
-            self.measure_parts(diff, self._partial)
-            for one, (a, b) in zip(late, self._factors, strict=True):
-                self.measure_parts(one.a.reshape(-1), a)
-                self.measure_parts(one.b.reshape(-1), b)
-            clip[1](self._partial, self.now, self.found)
+            self._factors = [(self.square_sums(one.a), self.square_sums(one.b)) for one in late]
+            clip[1](self.square_sums(diff), self.now, self.found)
         with recording() as self._apply:
             for lr_mult, decay_mult, lo, hi in rules:
                 if lr_mult and hi > lo:  # Caffe decays such a weight at the rate 0, which leaves it as it is
@@ -109,12 +104,12 @@ class BoundUpdate:
             for one in late:
                 self.sweep(one)
 
-    def parts(self, array: Any) -> Any:
-        return self.device.zeros(max(-(-array.size // PART), 1), array.dtype)
-
-    def measure_parts(self, array: Any, partial: Any) -> None:
-        if not square_parts(array, PART, partial):
-            squares[len(partial)](array, partial)
+    def square_sums(self, array: Any) -> Any:
+        """Launch the sums of squares of an array's parts; return where they are going to be."""
+        flat, partial = array.reshape(-1), self.device.zeros(max(-(-array.size // PART), 1), array.dtype)
+        if not square_parts(flat, PART, partial):
+            squares[len(partial)](flat, partial)
+        return partial
 
     def sweep(self, late: Late) -> None:
         """Launch the product and the rule in one."""

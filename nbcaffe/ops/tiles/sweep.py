@@ -16,17 +16,14 @@ def sweep(
     A part has ``height`` rows, whole tiles of them, and ``stretch`` columns, whole panels; a thread goes down a stretch
     for which it has copied b.  The last tile of a column begins so early that it ends with the weights.
     """
-    tiles, heights, stretches = (
-        (M + tile_rows - 1) // tile_rows,
-        (M + height - 1) // height,
-        (N + stretch - 1) // stretch,
-    )
+    tiles, heights = (M + tile_rows - 1) // tile_rows, (M + height - 1) // height
+    units = heights * ((N + stretch - 1) // stretch)
     for t in prange(threads):
         pack_rows(a, M, K, tile_rows, tiles * t // threads, tiles * (t + 1) // threads, packed)
     for t in prange(threads):
         own, part = addr(panels, t * K * stretch), addr(parts, (t * (height + tile_rows) + tile_rows) * stretch)
         copied = -1
-        for unit in range(heights * stretches * t // threads, heights * stretches * (t + 1) // threads):
+        for unit in range(units * t // threads, units * (t + 1) // threads):
             first, n = unit % heights * height, unit // heights * stretch
             end, columns = min(first + height, M), min(stretch, N - n)
             if copied != n:
