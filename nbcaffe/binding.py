@@ -250,6 +250,17 @@ def bind(graph: Graph) -> tuple[Steps, Steps]:
     return forward, backward
 
 
+def bind_backward_again(graph: Graph) -> Steps:
+    """The same steps backward for what has changed meanwhile, in the same memory, so that nothing in it is lost."""
+    taken = {blob: blob.overwritten_by for blob in graph.blobs.values()}
+    for blob in taken:
+        blob.overwritten_by = ""
+    steps = bind(graph)[1]
+    for blob, by in taken.items():
+        blob.overwritten_by = by
+    return steps
+
+
 def record(into: Steps, index: int, run: Any, node: Node, callbacks: dict[str, list], way: str) -> None:
     with recording() as steps:
         if run is not None:

@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 
 from . import (
+    binding,
     layers,  # noqa: F401  (defines the built-in types)
     live,
     mode,
     rng,
 )
-from .binding import allocate, bind, fill_loss_weights, first_non_finite, gradient_arena, late, parameter_arenas
 from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
 from .fusing import fuse, postpone_gradients
 from .graph import shapes, share_by_name, wire
+from .kernel import recording
+from .layer import Layer
 from .netfile import read_net
 from .ops.arena import clear
 from .passes.expand import as_mapping, expand
@@ -110,14 +112,22 @@ class Net(Views):
     # -- construction --------------------------------------------------------------------------------------------
 
     def _place_weights(self) -> None:
-        gradients = any(node.backward for node in self.graph.nodes)
-        arenas = parameter_arenas(self.graph, self.device, self.dtype, gradients)
-        self.param_data, self.param_diff, self.rules, self.parameters = arenas
+        moved = any(node.backward for node in self.graph.nodes)
+        self.param_data, diff, self.rules, self.parameters = binding.parameter_arenas(
+            self.graph, self.device, self.dtype, moved
+        )
+        self._take_gradients(diff)
         for node in self.graph.nodes:
             for weight in node.layer.weights:
                 if weight in self.parameters:
                     key = rng.key(self.seed, *weight.address)
                     self.device.upload(weight._data, fill(weight.filler, weight.shape, key))
+
+    def _take_gradients(self, diff: Any) -> None:
+        self.param_diff = diff
+        with recording() as self._clear:
+            if diff is not None:
+                clear(diff)
 
     def _bind(self) -> None:
         for node in self.graph.nodes:
@@ -126,10 +136,13 @@ class Net(Views):
             blob.overwritten_by = ""
         if self.memory == "plan":
             fuse(self.graph)
-        self.activation_bytes, taken = allocate(self.graph, self.device, self.dtype, self.memory == "keep")
-        fill_loss_weights(self.graph, self.device)
-        self._forward, self._backward = bind(self.graph)
-        self.late = late(self.graph)
+        self.activation_bytes, taken = binding.allocate(self.graph, self.device, self.dtype, self.memory == "keep")
+        binding.fill_loss_weights(self.graph, self.device)
+        self._forward, self._backward = binding.bind(self.graph)
+        self.late = binding.late(self.graph)
+        nodes = self.graph.nodes
+        self._guards = [(i, n.layer.guard) for i, n in enumerate(nodes) if type(n.layer).guard is not Layer.guard]
+        self._losses = [pair for n in nodes for pair in zip(n.top, n.loss_weight, strict=True) if pair[1]]
         self.resizing = Resizing(self.graph)
         self._shapes = {name: blob.shape for name, blob in self.graph.blobs.items()}
         for name, by in taken.items():
@@ -217,8 +230,9 @@ class Net(Views):
             self._forward.run()
         else:
             self.resizing.run(self, first, len(self.graph.nodes) - 1 if last is None else last)
-        for node in self.graph.nodes[first : None if last is None else last + 1]:
-            node.layer.guard()
+        for index, guard in self._guards:
+            if first <= index and (last is None or index <= last):
+                guard()
 
     def run_backward(self) -> None:
         self._backward.run()
@@ -226,26 +240,21 @@ class Net(Views):
     def loss(self) -> float:
         """The sum of all tops, weighted by their loss_weight."""
         total = 0.0
-        for node in self.graph.nodes:
-            for blob, weight in zip(node.top, node.loss_weight, strict=True):
-                if weight:
-                    total += weight * float(self.device.download(blob._data).sum(dtype=np.float64))
+        for blob, weight in self._losses:
+            values = self.device.download(blob._data)
+            total += weight * (values.item() if values.size == 1 else float(values.sum(dtype=np.float64)))
         return total
 
     def keep_gradients(self) -> None:
         """Hold the gradient of every weight from the backward pass to the update, also those that were late."""
         if self.late:
-            self.param_diff, self.rules = gradient_arena(self.graph, self.parameters, self.device, self.param_data)
-            taken = {blob: blob.overwritten_by for blob in self.graph.blobs.values()}
-            for blob in taken:
-                blob.overwritten_by = ""
-            self._backward, self.late = bind(self.graph)[1], []  # in the same memory, so that nothing in it is lost
-            for blob, by in taken.items():
-                blob.overwritten_by = by
+            diff, self.rules = binding.gradient_arena(self.graph, self.parameters, self.device, self.param_data)
+            self._take_gradients(diff)
+            self._backward, self.late = binding.bind_backward_again(self.graph), []
 
     def clear_param_diffs(self) -> None:
-        if self.param_diff is not None:
-            clear(self.param_diff)
+        for step in self._clear:
+            step()
 
     @property
     def sources(self) -> dict[str, Any]:
@@ -267,7 +276,7 @@ class Net(Views):
 
     def find_non_finite(self) -> tuple[str, str] | None:
         """Layer and blob where a NaN or an infinity first shows; runs the last forward pass again, layer by layer."""
-        return first_non_finite(self.graph, self._forward, self.device)
+        return binding.first_non_finite(self.graph, self._forward, self.device)
 
     # -- addressing ----------------------------------------------------------------------------------------------
 

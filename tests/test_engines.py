@@ -366,10 +366,10 @@ def test_tiles_of_narrow_vector_units(monkeypatch):
 def test_squares_of_parts(size):
     x = np.random.default_rng(0).standard_normal(size, np.float32)
     partial = np.full(-(-size // 4096), np.nan, np.float32)
-    assert arena.square_parts(x, 4096, partial)
+    assert arena.square_parts([x], 4096, partial)
     expected = [(x[k : k + 4096].astype(np.float64) ** 2).sum() for k in range(0, size, 4096)]
     np.testing.assert_allclose(partial, expected, rtol=1e-6)
     x[-1] = np.nan
-    arena.square_parts(x, 4096, partial)
+    arena.square_parts([x], 4096, partial)
     assert np.isnan(partial[-1]) and np.isfinite(partial[:-1]).all()
-    assert not arena.square_parts(x.astype(np.float64), 4096, partial)
+    assert not arena.square_parts([x.astype(np.float64)], 4096, partial)

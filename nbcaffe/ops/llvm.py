@@ -90,9 +90,9 @@ def between(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> ir.Value:
     return b.and_(above, b.icmp_signed("<", numbers, splat(b, b.trunc(end, I32), INDICES)))
 
 
-def fetch(b: ir.IRBuilder, p: ir.Value) -> None:
+def fetch(b: ir.IRBuilder, p: ir.Value, write: int = 0) -> None:
     """Ask for the cache line at p."""
-    how = [ir.Constant(I32, k) for k in (0, 3, 1)]  # to read, into all caches, data
+    how = [ir.Constant(I32, k) for k in (write, 3, 1)]  # into all caches, data
     call(b, "prefetch.p0", ir.VoidType(), [p, *how])
 
 

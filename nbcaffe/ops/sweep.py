@@ -14,7 +14,7 @@ from .direct_product import LANES, ceil, choose_tile
 from .specialise import issue, specialise
 
 PART = 1 << 14  # elements of the gradient at a time
-STRETCH = 1024  # columns of it
+STRETCH = 1024  # columns of it, or a few more
 
 Array = np.ndarray
 
@@ -27,7 +27,7 @@ def sweep(rule: int, a: Array, b: Array, w: Array, histories: Array, apart: int,
     (inner, rows), cols, threads = a.shape, b.shape[1], get_num_threads()
     tile_rows, vectors = choose_tile(rows, cols)
     width = LANES * vectors
-    stretch = min(ceil(cols, width) * width, STRETCH // width * width)
+    stretch = ceil(ceil(cols, ceil(cols, STRETCH)), width) * width
     height = max(min(PART // stretch, ceil(rows, threads)) // tile_rows, 1) * tile_rows
     tile = specialise("product_tile", MR=tile_rows, NV=vectors).tile.address
     packed = aligned_zeros(ceil(rows, tile_rows) * tile_rows * inner)

@@ -214,3 +214,9 @@ def vstream(typing, p, v):
         b.store(v, b.bitcast(p, VECTOR.as_pointer())).set_metadata("nontemporal", b.module.add_metadata([I32(1)]))
 
     return operation(void(address, vec16), build)
+
+
+@intrinsic
+def vclaim(typing, p):
+    """Ask for the cache line at p, which is going to be written; see :func:`simd.vfetch`."""
+    return operation(void(address), lambda b, p: fetch(b, p, write=1))

@@ -124,16 +124,19 @@ def cosine(s: SolverSpec, it: int) -> float:
 def rate(s: SolverSpec, it: int) -> float:
     """The learning rate of iteration ``it``, counted from 0, before lr_mult."""
     chosen = POLICIES[s.lr_policy]
-    who = f"{chosen.place}: lr_policy {s.lr_policy!r}, iteration {it}"
     try:
         found = float(chosen.rate(s, it)) * min(1.0, (it + 1) / max(s.warmup, 1))
     except NbcaffeError:
         raise
     except Exception as error:  # an author's code may raise anything
-        raise ConfigError(f"{who}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{at(s, it)}: {type(error).__name__}: {error}") from error
     if not 0.0 <= found < math.inf:
-        raise ConfigError(f"{who}: expected a rate of 0 or more, got {found}")
+        raise ConfigError(f"{at(s, it)}: expected a rate of 0 or more, got {found}")
     return found
+
+
+def at(s: SolverSpec, it: int) -> str:
+    return f"{POLICIES[s.lr_policy].place}: lr_policy {s.lr_policy!r}, iteration {it}"
 
 
 def steps_taken(s: SolverSpec, it: int) -> int:

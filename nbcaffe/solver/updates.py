@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -83,18 +84,18 @@ class BoundUpdate:
         self.found = device.zeros(2, data.dtype)
         # an int would make the kernel compute double
         self._settings = [float(getattr(spec, name)) for name in rule.settings]
-        self._bound: tuple = ()
+        self._bound: tuple = (None, None, None)
         self._codes: dict[tuple[float, ...], int] = {}
         self.bind(diff, rules, late)
 
     def bind(self, diff: Any, rules: Sequence[Rule], late: Sequence[Late] = ()) -> None:
         """Take over what a net has bound, if that is new."""
-        if self._bound and all(old is new for old, new in zip(self._bound, (diff, rules, late), strict=True)):
+        if diff is self._bound[0] and rules is self._bound[1] and late is self._bound[2]:
             return
         self._bound = diff, rules, late
         with recording() as self._measure:
-            self._factors = [(self.square_sums(one.a), self.square_sums(one.b)) for one in late]
-            clip[1](self.square_sums(diff), self.now, self.found)
+            sums, *self._factors = self.square_sums(diff, *(factor for one in late for factor in (one.a, one.b)))
+            clip[1](sums, self.now, self.found)
         with recording() as self._apply:
             for lr_mult, decay_mult, lo, hi in rules:
                 if lr_mult and hi > lo:  # Caffe decays such a weight at the rate 0, which leaves it as it is
@@ -104,12 +105,16 @@ class BoundUpdate:
             for one in late:
                 self.sweep(one)
 
-    def square_sums(self, array: Any) -> Any:
-        """Launch the sums of squares of an array's parts; return where they are going to be."""
-        flat, partial = array.reshape(-1), self.device.zeros(max(-(-array.size // PART), 1), array.dtype)
+    def square_sums(self, *arrays: Any) -> list[Any]:
+        """Launch the sums of squares of the arrays' parts; return where those of each are going to be."""
+        ends = list(accumulate(max(-(-array.size // PART), 1) for array in arrays))
+        partial = self.device.zeros(ends[-1], arrays[0].dtype)
+        parts = [partial[first:end] for first, end in pairwise([0, *ends])]
+        flat = [array.reshape(-1) for array in arrays]
         if not square_parts(flat, PART, partial):
-            squares[len(partial)](flat, partial)
-        return partial
+            for array, sums in zip(flat, parts, strict=True):
+                squares[len(sums)](array, sums)
+        return parts
 
     def sweep(self, late: Late) -> None:
         """Launch the product and the rule in one."""
@@ -136,8 +141,9 @@ class BoundUpdate:
         row = (lr, s.weight_decay, l1, s.clip_gradients, s.iter_size, it + 1, *numbers)
         self.device.upload(self.now, np.array(row, self.now.dtype))
         run(self._measure)
-        bounds = (float(a.sum()) * float(b.sum()) for a, b in self._factors)
-        return math.hypot(float(self.device.download(self.found)[NORM]), *map(math.sqrt, bounds))
+        sums = [float(part.sum()) for part in self._factors]
+        bounds = (math.sqrt(a * b) for a, b in zip(sums[::2], sums[1::2], strict=True))
+        return math.hypot(float(self.device.download(self.found)[NORM]), *bounds)
 
     def number(self, fn: Callable, lr: float, t: int) -> float:
         """One of the rule's own numbers; it sees the settings rounded as the kernel does: 1 - 0.999 depends on that."""

@@ -1,4 +1,4 @@
-"""Sums of squares of the parts of a long array, read as fast as memory gives it."""
+"""Sums of squares of the parts of arrays, read as fast as memory gives them."""
 
 from numba import njit, prange
 
@@ -7,12 +7,15 @@ from ..vectors import vfma
 
 
 @njit(cache=True, parallel=True)
-def squares(x, part, partial, spares, threads):
-    """``partial[p]`` is the sum over ``part`` elements; NaN or infinite when an element is."""
+def squares(x, table, partial, spares, threads):
+    """``partial[p]`` is the sum over part p; NaN or infinite when an element is.
+
+    A row of the table says where a part begins, in floats behind the first of x, and how many elements it has.
+    """
     for t in prange(threads):
         spare = spares.size // threads * t
         for p in range(partial.size * t // threads, partial.size * (t + 1) // threads):
-            start, count = addr(x, p * part), min(part, x.size - p * part)
+            start, count = addr(x, table[p, 0]), table[p, 1]
             a, b, c, d = vzero(), vzero(), vzero(), vzero()
             for k in range(0, count - 63, 64):
                 v0, v1, v2, v3 = vld(start + k), vld(start + (k + 16)), vld(start + (k + 32)), vld(start + (k + 48))
