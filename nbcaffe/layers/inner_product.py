@@ -13,6 +13,7 @@ from ..params import Bool, Choice, Filler, Int
 from ..sums import add_column_sums, blocks
 from .embed import Embed
 from .embedded import EmbeddedProduct
+from .structural import copy
 
 LARGE, MOST = 1 << 16, 512  # a late gradient pays for so many weights; with more samples the product takes the time
 
@@ -26,7 +27,10 @@ class InnerProduct(Layer):
 
     per_sample = True
     embedded: EmbeddedProduct | None = None  # this and the Embed below in one
-    start: Blob | None = None  # what the product is added to, where a recurrent layer found that sum
+    # what a recurrent layer found: what the product, and the bottom's gradient, are added to; that the bottom is zeros
+    start: Blob | None = None
+    start_diff: Blob | None = None
+    of_zeros = False
     num_output = Int(ge=1, doc="number of outputs")
     bias_term = Bool(True, doc="add a learned bias to each output")
     weight_filler = Filler("constant", doc="how the weights start")
@@ -100,6 +104,8 @@ class InnerProduct(Layer):
             self.embedded.forward(self.w.data, bias, y)
         elif self.start is None:
             self.op.forward(x, self.w.data, bias, y)
+        elif self.of_zeros:
+            copy[y.size](self.start.data.reshape(y.size), y.reshape(y.size))
         else:
             self.op.forward(x, self.w.data, None, y, start=self.start.data.reshape(s.rows, s.cols))
 
@@ -109,9 +115,13 @@ class InnerProduct(Layer):
         dy = top[0].diff.reshape(s.rows, s.cols)
         if self.embedded is not None:
             self.embedded.backward(self.w.data, dy, self.w.diff if wanted[0] else None, bias)
-        elif wanted[0] and not self.w.late:
+        elif wanted[0] and not self.w.late and not self.of_zeros:
             self.op.backward_weights(bottom[0].data.reshape(s.rows, s.inner), dy, self.w.diff, bias)
         elif bias is not None:
             add_column_sums[blocks(s.cols)](dy, dy, bias.reshape(s.cols))
         if self.propagate_down[0] and self.embedded is None:
-            self.op.backward_data(dy, self.w.data, bottom[0].diff.reshape(s.rows, s.inner))
+            dx = bottom[0].diff.reshape(s.rows, s.inner)
+            if self.start_diff is None:
+                self.op.backward_data(dy, self.w.data, dx)
+            else:
+                self.op.backward_data(dy, self.w.data, dx, start=self.start_diff.diff.reshape(s.rows, s.inner))

@@ -8,6 +8,7 @@ from ..graph import Node
 from .eltwise import Eltwise
 from .folding import ARRAYS, Place
 from .inner_product import InnerProduct
+from .sequence import InitialState
 
 Key = tuple[str, int | None, str]  # block, time and name of what stands in a step
 
@@ -58,6 +59,7 @@ class Layout:
         """Where a product of the state is one of two addends, it starts from the other one: the sum needs no pass."""
         made: dict[int, tuple[int, Node]] = {}
         free = {id(blob) for blob in self.cut()}  # what depends on inputs alone
+        zeros = {id(n.top[0]) for n in self.nodes if isinstance(n.layer, InitialState) and n.layer.zeros}
         for index, node in enumerate(self.nodes):
             if node.bottom and all(id(blob) in free for blob in node.bottom):
                 free |= {id(blob) for blob in node.top}
@@ -67,7 +69,7 @@ class Layout:
                 placed = any(id(b) in self.places["_diff"] for b in node.bottom)
                 mine = isinstance(last.layer, InnerProduct) and last.layer.can_start and id(last.bottom[0]) not in free
                 if mine and first is not node and not first.layer.overwriting and not placed:
-                    vars(last.layer)["start"] = other
+                    vars(last.layer).update(start=other, of_zeros=id(last.bottom[0]) in zeros)
                     self.silent.add(id(node))
                     self.places["_data"][id(blob)] = Place(node.top[0], 0)
                     self.places["_diff"].update({id(b): Place(node.top[0], 0) for b in node.bottom})

@@ -11,6 +11,7 @@ from ..passes.unroll import unrolled
 from ..spec import Block, LayerSpec, NetSpec, builtin
 from .chains import Chain, schedule
 from .folding import ARRAYS, Folding, array
+from .inner_product import InnerProduct
 from .layout import Layout
 from .structural import copy, zero
 
@@ -197,17 +198,19 @@ class Recurrent(Layer, abstract=True):
     def backward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.decide()
         self.attach(bottom, top)
-        for blob in (*(b for b, wanted in zip(bottom, self.propagate_down, strict=True) if wanted), *self.unmade()):
+        for blob in self.unmade():
             zero[blob.count](blob.diff.reshape(blob.count))
         for whole in reversed(self.folding.after):
             whole.backward()
         for group in self.folding.repeated:
             if any(need for node in group for need in node.bottom_need):
                 group[0].layer.before_backward()
-        for node in reversed(self.order()):
+        order = self.order()
+        spared = self.spared_sums(order)
+        for node in reversed(order):
             if isinstance(node, Chain):
                 node.backward()
-            elif node.backward:
+            elif node.backward and id(node) not in spared:
                 node.layer.backward(node.bottom, node.top)
         for whole in self.folding.weights:
             whole.weights_backward()
@@ -218,7 +221,28 @@ class Recurrent(Layer, abstract=True):
         """Blobs whose gradient is read, but made by nobody: what follows them, if anything does, has none to give."""
         pairs = (pair for node in self.nodes for pair in zip(node.bottom, node.bottom_need, strict=True))
         made = {id(blob) for blob, need in pairs if need} | {id(blob) for blob in self.outputs}
-        return [blob for node in self.nodes if node.backward for blob in node.top if id(blob) not in made]
+        read = [blob for blob, wanted in zip(self.inputs, self.propagate_down, strict=True) if wanted]
+        for node in self.nodes:
+            passed_on = node.spec.type == "Split" and id(node) in self.layout.silent  # from the one top that has one
+            read += node.top if node.backward and not passed_on else ()
+        return [blob for blob in read if id(blob) not in made]
+
+    def spared_sums(self, order: Sequence[Node | Chain]) -> set[int]:
+        """Splits between an output and a product, which adds its own gradient to that of the output instead."""
+        for node in self.nodes:
+            vars(node.layer).pop("start_diff", None)
+        joined = {id(blob) for blob in self.layout.joined()}
+        readers = {id(blob): node for node in self.nodes for blob in node.bottom}
+        found = set()
+        for item in order if not self.inspected else ():
+            if isinstance(item, Node) and item.spec.type == "Split" and item.bottom_need[0] and len(item.top) == 2:
+                blob, output = sorted(item.top, key=lambda top: id(top) in joined)
+                reader = readers.get(id(blob))
+                layer = reader.layer if reader and reader.bottom_need[0] else None
+                if id(output) in joined and isinstance(layer, InnerProduct) and layer.engine == "DIRECT":
+                    blob._diff, layer.start_diff = item.bottom[0]._diff, output
+                    found.add(id(item))
+        return found
 
     def guard(self) -> None:
         for layer in self.guards:

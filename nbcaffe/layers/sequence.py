@@ -123,6 +123,11 @@ class InitialState(Layer):
             self.states[self.carry] = self.kept
         return [shape]
 
+    @property
+    def zeros(self) -> bool:
+        """Whether the state always starts from zeros."""
+        return not self.learned and not self.carry
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         y, n = top[0].data, top[0].count
         if self.value:

@@ -129,8 +129,8 @@ class DirectProduct:
     def forward(self, x: Array, w: Array, b: Array | None, y: Array, start: Array | None = None) -> None:
         self.y(x, w, y, EMPTY if b is None else b.reshape(-1), start=start)
 
-    def backward_data(self, dy: Array, w: Array, dx: Array) -> None:
-        self.dx(dy, w, dx)
+    def backward_data(self, dy: Array, w: Array, dx: Array, start: Array | None = None) -> None:
+        self.dx(dy, w, dx, start=start)
 
     def repeat(self, copies: Sequence["DirectProduct"], buffer: Buffer) -> None:
         """The copies have the same weights, and all run one after another between one change of them and the next."""
