@@ -78,10 +78,16 @@ def product(
             pack_rows(a, M, K, height, blocks * t // threads, blocks * (t + 1) // threads, packed)
     for t in prange(threads):
         own, spare = addr(panels, t * (panels.size // threads)), addr(spares, t * (spares.size // threads))
+        first, rows = 0, blocks
+        begin, end = blocks * count * t // threads, blocks * count * (t + 1) // threads
+        if a_packed and blocks >= 8 * threads:  # a thread has the rows that it has copied in its own cache
+            first = blocks * t // threads
+            rows = blocks * (t + 1) // threads - first
+            begin, end = 0, rows * count
         for k in range(0, K, longest):
             length, copied = min(longest, K - k), -1
-            for unit in range(blocks * count * t // threads, blocks * count * (t + 1) // threads):
-                i, p = (unit // count, unit % count) if rows_first else (unit % blocks, unit // blocks)
+            for unit in range(begin, end):
+                i, p = (unit // count, unit % count) if rows_first else (first + unit % rows, unit // rows)
                 m, n = min(i * height, M - height), p * width
                 done, columns = i * height - m, min(width, N - n)
                 panel, pitch = own, width
