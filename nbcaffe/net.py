@@ -60,6 +60,8 @@ class Net(Views):
         Use this net's weights for layers of the same name.
     overrides : iterable of str
         ``layer.key=value``.
+    backward : bool
+        Whether there is a backward pass; where there is none, memory "plan" holds nothing for it.
     late_gradients : bool
         Leave gradients of large products to the update, as :func:`fusing.postpone_gradients` says; with memory "plan".
     """
@@ -78,6 +80,7 @@ class Net(Views):
         seed: int | None = None,
         share: "Net | None" = None,
         overrides: Iterable[str] = (),
+        backward: bool = True,
         late_gradients: bool = False,
     ):
         if isinstance(weights, str) and weights in (TRAIN, TEST):  # pycaffe's older order: weights, then phase
@@ -97,7 +100,7 @@ class Net(Views):
         self.memory = memory
         inplace = plan_inplace(self.spec) if memory == "plan" else frozenset()
         self.clock = self.device.zeros(1, np.int64)
-        self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name)
+        self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name, backward)
         if share is not None:
             share_by_name(self.graph, share.graph)
         if late_gradients and memory == "plan":
@@ -165,6 +168,8 @@ class Net(Views):
         self, diffs: Iterable[str] = (), start: str | None = None, end: str | None = None, **top_diffs: Any
     ) -> dict[str, np.ndarray]:
         """Run backward, from layer ``start`` down to layer ``end``; return the inputs' diffs and those asked for."""
+        if not self.made_of["backward"]:
+            raise NbcaffeError(f"net {self.name!r} was built to run only; build it with backward=True for gradients")
         for name, value in top_diffs.items():
             self._feed(self._blob(name), value, "diff")
         first, last = self._layer_index(end, 0), self._layer_index(start, len(self.graph.nodes) - 1)

@@ -39,14 +39,16 @@ def show(args: Namespace) -> int:
         return through_time.run(args)
     if args.plot or args.weights:
         raise ConfigError("--plot and --weights go with --time")
+    phase = args.phase or "TRAIN"
     net = Net(
         args.net,
-        args.phase or "TRAIN",
+        phase,
         level=args.level,
         stages=args.stage,
         overrides=args.set,
         memory="plan",
-        late_gradients=True,  # as train does
+        backward=phase == "TRAIN",  # these three as train and test do
+        late_gradients=True,
     )
     Console(width=max(Console().width, NARROWEST)).print(table(net))
     for line in totals(net):

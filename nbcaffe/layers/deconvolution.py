@@ -31,6 +31,9 @@ class Deconvolution(Convolution):
         {"num_output": 2, "kernel_size": 3, "weight_filler": "xavier", "bottom": [(2, 2, 5)] * 2, "num_top": 2},
     )
 
+    def pass_of(self, way: str) -> str:
+        return {"data": "forward", "forward": "backward"}.get(way) or super().pass_of(way)
+
     def finish(self, activation: Layer) -> bool:
         return False  # engines apply it to what their forward direction writes
 

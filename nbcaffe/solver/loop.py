@@ -79,7 +79,15 @@ class Solver:
             **common,
         )
         self.test_nets = [
-            Net(source, state.phase or TEST, level=state.level, stages=state.stage, share=self.net, **common)
+            Net(
+                source,
+                state.phase or TEST,
+                level=state.level,
+                stages=state.stage,
+                share=self.net,
+                backward=memory == "keep",
+                **common,
+            )
             for source, state in spec.test_sources
         ]
         for net in self.test_nets:
