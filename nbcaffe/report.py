@@ -103,7 +103,7 @@ def kernels(net: Net) -> int:
 def predicted_peak(net: Net) -> dict[str, float]:
     """MB that a process will hold at most which trains the net by SGD (phase TRAIN) or runs it, by what they are for.
 
-    An estimate, within 10 % for all nets of ``benchmarks/nets/``; what compiling holds is not in it: ``COMPILED``.
+    An estimate, within 3 % for all nets of ``benchmarks/nets/``; what compiling holds is not in it: ``COMPILED``.
     """
     roles = predicted_bytes(net)
     history = roles["weights"] if net.phase == "TRAIN" else 0
