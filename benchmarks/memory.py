@@ -43,7 +43,7 @@ def child(name, phase, overrides):
         solver = Solver(settings, memory="plan", overrides=overrides)
         net, run = solver.net, solver.step
     else:
-        net = Net(file, phase, memory="plan", overrides=overrides)
+        net = Net(file, phase, memory="plan", overrides=overrides, backward=False)
         run = net.run_forward
     for _ in range(PASSES):
         run()

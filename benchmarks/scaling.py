@@ -78,7 +78,7 @@ def child(name, rounds):
                 if now > end:
                     break
     counts = [sum(len(steps.steps) for steps in (s.net._forward, s.net._backward)) for s in solvers]
-    counts = [n + len(s.update._measure) + len(s.update._apply) for n, s in zip(counts, solvers, strict=True)]
+    counts = [n + len(s.update.steps) for n, s in zip(counts, solvers, strict=True)]
     print(json.dumps({"ms": least, "steps": counts}))
 
 

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blob import Blob, Weight
+from .blob import Blob, Buffer, Weight
 from .device import Device
 from .graph import Graph, Node
 from .kernel import Step, recording
+from .layer import Layer
 from .memory import Request, place
-
-MOVED, UNMOVED, LATE = range(3)  # weights in the order of their arena
 
 
 @dataclass
@@ -82,7 +81,8 @@ class Plan:
         weighted = node.loss_weight[position] != 0.0
         fed = not node.bottom  # replayed when a NaN is traced, and filled by the user
         self.data[id(blob)].spans.append(everything if self.keep or pinned or weighted or fed else (index, index))
-        if self.keep or weighted or (node.backward and id(blob) not in self.written):
+        owed = (weighted and node.folded) or (node.backward and (weighted or id(blob) not in self.written))
+        if self.keep or owed:
             self.diff[id(blob)].spans.append(everything)
 
     def use(self, index: int, node: Node) -> None:
@@ -114,17 +114,26 @@ class Plan:
                     out.append(Request(name, storage.size, [whole]))
                     owners[name] = storage
         for index, node in enumerate(self.graph.nodes):
-            backward = self.backward_of(index)
             for number, buffer in enumerate(node.layer.buffers):
-                name = f"buffer{index}.{number}"
-                last = len(self.graph.nodes) - 1  # guards look when forward has ended
-                until = backward if node.backward or node.folded else last
-                passes = [(index, index), (backward, backward)] if node.backward else [(index, index)]
-                kept = (0, self.end) if self.keep or buffer.carried else (index, until)  # for a second backward pass
-                spans = [kept] if buffer.keep else passes
-                out.append(Request(name, prod(buffer.shape) * np.dtype(buffer.dtype).itemsize, spans))
-                owners[name] = buffer
+                spans = self.spans(index, node, buffer)
+                if spans:
+                    name = f"buffer{index}.{number}"
+                    out.append(Request(name, prod(buffer.shape) * np.dtype(buffer.dtype).itemsize, spans))
+                    owners[name] = buffer
         return out, owners
+
+    def spans(self, index: int, node: Node, buffer: Buffer) -> list[tuple[int, int]]:
+        """When a buffer of a node must be there; never, if it is for a pass that the node does not have."""
+        backward = self.backward_of(index)
+        passes = {"forward": (index, index), **({"backward": (backward, backward)} if node.backward else {})}
+        if not buffer.keep or buffer.only:
+            return [span for name, span in passes.items() if buffer.only in ("", name)]
+        if self.keep or buffer.carried:
+            return [(0, self.end)]  # for a second backward pass
+        if node.backward or node.folded:
+            return [(index, backward)]
+        guarded = type(node.layer).guard is not Layer.guard  # it looks when forward has ended
+        return [(index, len(self.graph.nodes) - 1 if guarded else index)]
 
 
 def allocate(graph: Graph, device: Device, dtype: Any, keep: bool) -> tuple[int, dict[str, str]]:
@@ -182,60 +191,6 @@ def late(graph: Graph) -> list[Late]:
 
 def has_late(node: Node) -> bool:
     return any(weight.late for weight in node.layer.weights)
-
-
-def parameter_arenas(graph: Graph, device: Device, dtype: Any, gradients: bool) -> tuple[Any, Any, list, list[Weight]]:
-    """One arena of data and one of diffs, weights with the same multipliers side by side: one update launch a rule.
-
-    Those that get no gradient stand behind the others, which are cleared and measured together; then come those whose
-    gradient is late, which have no diff and no rule.
-    """
-    own = [w for w in graph.learnable if w._data is None]
-    layers = [node.layer for node in graph.nodes]
-    wanted = {id(w.owner) for a in layers for w, yes in zip(a.weights, a.param_propagate, strict=True) if yes}
-    groups: dict[tuple[int, float, float], list[Weight]] = defaultdict(list)
-    for weight in own:
-        place = LATE if weight.late else MOVED if id(weight) in wanted else UNMOVED
-        groups[place, weight.lr_mult, weight.decay_mult].append(weight)
-    order, rules, at, ends = [], [], 0, [0, 0, 0]
-    for (place, *multipliers), members in sorted(groups.items(), key=lambda group: group[0][0]):
-        first = at
-        for weight in members:
-            weight.offset = at
-            at += -(-weight.count // 16) * 16
-            order.append(weight)
-        if place != LATE:
-            rules.append((*multipliers, first, at))
-        ends[place:] = [at] * (LATE + 1 - place)
-    data = device.zeros(max(at, 1), dtype)
-    diff: Any = device.zeros(max(ends[UNMOVED], 1), dtype) if gradients else None
-    for weight in order:
-        low, high = weight.offset, weight.offset + weight.count
-        weight._data = data[low:high].reshape(weight.shape)
-        if gradients and not weight.late:
-            weight._diff = diff[low:high].reshape(weight.shape)
-    follow_owners(graph, device)
-    return data, diff if diff is None else diff[: max(ends[MOVED], 1)], rules, order
-
-
-def gradient_arena(graph: Graph, weights: list[Weight], device: Device, data: Any) -> tuple[Any, list]:
-    """Diffs of all weights, those that were late, too, and the rules of all."""
-    diff = device.zeros(data.shape, data.dtype)
-    for weight in weights:
-        weight.late, weight._diff = False, diff[weight.offset : weight.offset + weight.count].reshape(weight.shape)
-    follow_owners(graph, device)
-    return diff, [(w.lr_mult, w.decay_mult, w.offset, w.offset + w.count) for w in weights]
-
-
-def follow_owners(graph: Graph, device: Device) -> None:
-    """Weights that are another layer's have that one's memory; a late one of another net has no diff to share."""
-    for node in graph.nodes:
-        for weight in node.layer.weights:
-            owner = weight.owner
-            if owner is not weight:
-                diff = device.zeros(owner.shape, owner._data.dtype) if owner.late else owner._diff
-                weight._data = owner._data.reshape(weight.shape)
-                weight._diff = None if diff is None else diff.reshape(weight.shape)
 
 
 def bind(graph: Graph) -> tuple[Steps, Steps]:

@@ -97,10 +97,13 @@ class Weight(Blob):
 
 
 class Buffer:
-    """Work space of a layer or engine; ``keep`` holds it from the forward to the backward pass, ``carried`` beyond."""
+    """Work space of a layer or engine; ``keep`` holds it from the forward to the backward pass, ``carried`` beyond.
 
-    def __init__(self, shape: tuple[int, ...], dtype: str, keep: bool, carried: bool = False):
-        self.shape, self.dtype, self.keep, self.carried = shape, dtype, keep, carried
+    One that is ``only`` for a pass, forward or backward, has no memory in the other, nor in a net without that pass.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, keep: bool, carried: bool = False, only: str = ""):
+        self.shape, self.dtype, self.keep, self.carried, self.only = shape, dtype, keep, carried, only
         self.data: Any = None
 
 

@@ -65,10 +65,15 @@ class Graph:
         return [w for node in self.nodes for w in node.layer.weights if w.owner is w]
 
 
-def wire(spec: NetSpec, phase: str, seed: int, inplace: frozenset[str], dtype: np.dtype, target: str) -> Graph:
-    """Create the layers, infer every shape, share weights, decide the backward pass."""
+def wire(
+    spec: NetSpec, phase: str, seed: int, inplace: frozenset[str], dtype: np.dtype, target: str, backward: bool = True
+) -> Graph:
+    """Create the layers, infer every shape, share weights, decide the backward pass, if there is to be one."""
     graph = build(Graph([], {}), spec, phase, seed, inplace, dtype, target)
-    decide_backward(graph, spec.force_backward)
+    if backward:
+        decide_backward(graph, spec.force_backward)
+    else:
+        forward_only(graph)
     return graph
 
 
@@ -177,6 +182,13 @@ def decide_backward(graph: Graph, force: bool, given: Iterable[Blob] = ()) -> No
             node.backward = node.backward and (learns or any(node.bottom_need))
         needs.update({id(b): node.backward or id(b) in asked for b in node.top})
     prune(graph.nodes, force)
+
+
+def forward_only(graph: Graph) -> None:
+    """Nobody asks for a gradient."""
+    for node in graph.nodes:
+        node.layer.propagate_down = node.bottom_need = [False] * len(node.bottom)
+        node.layer.param_propagate = [False] * len(node.layer.weights)
 
 
 def prune(nodes: Iterable[Node], force: bool) -> None:

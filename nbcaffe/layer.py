@@ -178,14 +178,19 @@ class Layer:
             self.fail(f"the new input asks for weights of {tuple(shape)}, but it has {self.weights[index].shape}")
         return self.weights[index]
 
-    def buffer(self, shape: Any, dtype: str = "", keep: bool = False, carried: bool = False) -> Buffer:
+    def buffer(self, shape: Any, dtype: str = "", keep: bool = False, carried: bool = False, way: str = "") -> Buffer:
         """Declare work space; its ``data`` is there in forward and backward, and ``keep`` holds it between them.
 
-        What is ``carried`` is zeros at the beginning and keeps its values from one pass to the next.
+        What is ``carried`` is zeros at the beginning and keeps its values from one pass to the next.  With ``way``, the
+        name of a direction that :meth:`pass_of` knows, it is there in that pass only.
         """
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep, carried))
+        self.buffers.append(Buffer(shape, dtype or self.dtype.name, keep, carried, self.pass_of(way)))
         return self.buffers[-1]
+
+    def pass_of(self, way: str) -> str:
+        """In which pass an engine's direction runs: forward, or the gradient of "data" or "weights"; "" is any."""
+        return "backward" if way in ("data", "weights") else way
 
     def axis_of(self, blob: Blob, axis: int) -> int:
         """``axis`` of a blob counted from the front, or an error that says how many there are."""

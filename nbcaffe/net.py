@@ -14,6 +14,7 @@ from . import (
     mode,
     rng,
 )
+from .arenas import gradient_arena, parameter_arenas
 from .blob import Blob, Weight
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
@@ -21,7 +22,6 @@ from .fillers import fill
 from .fusing import fuse, postpone_gradients
 from .graph import shapes, share_by_name, wire
 from .kernel import recording
-from .layer import Layer
 from .netfile import read_net
 from .ops.arena import clear
 from .passes.expand import as_mapping, expand
@@ -62,6 +62,8 @@ class Net(Views):
         Use this net's weights for layers of the same name.
     overrides : iterable of str
         ``layer.key=value``.
+    backward : bool
+        Whether there is a backward pass; where there is none, memory "plan" holds nothing for it.
     late_gradients : bool
         Leave gradients of large products to the update, as :func:`fusing.postpone_gradients` says; with memory "plan".
     """
@@ -80,6 +82,7 @@ class Net(Views):
         seed: int | None = None,
         share: "Net | None" = None,
         overrides: Iterable[str] = (),
+        backward: bool = True,
         late_gradients: bool = False,
     ):
         if isinstance(weights, str) and weights in (TRAIN, TEST):  # pycaffe's older order: weights, then phase
@@ -99,7 +102,7 @@ class Net(Views):
         self.memory = memory
         inplace = plan_inplace(self.spec) if memory == "plan" else frozenset()
         self.clock = self.device.zeros(1, np.int64)
-        self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name)
+        self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name, backward)
         if share is not None:
             share_by_name(self.graph, share.graph)
         if late_gradients and memory == "plan":
@@ -113,7 +116,7 @@ class Net(Views):
 
     def _place_weights(self) -> None:
         moved = any(node.backward for node in self.graph.nodes)
-        self.param_data, diff, self.rules, self.parameters = binding.parameter_arenas(
+        self.param_data, diff, self.rules, self.parameters = parameter_arenas(
             self.graph, self.device, self.dtype, moved
         )
         self._take_gradients(diff)
@@ -141,7 +144,7 @@ class Net(Views):
         self._forward, self._backward = binding.bind(self.graph)
         self.late = binding.late(self.graph)
         nodes = self.graph.nodes
-        self._guards = [(i, n.layer.guard) for i, n in enumerate(nodes) if type(n.layer).guard is not Layer.guard]
+        self._guards = [node.layer.guard for node in nodes]
         self._losses = [pair for n in nodes for pair in zip(n.top, n.loss_weight, strict=True) if pair[1]]
         self.resizing = Resizing(self.graph)
         self._shapes = {name: blob.shape for name, blob in self.graph.blobs.items()}
@@ -178,6 +181,8 @@ class Net(Views):
         self, diffs: Iterable[str] = (), start: str | None = None, end: str | None = None, **top_diffs: Any
     ) -> dict[str, np.ndarray]:
         """Run backward, from layer ``start`` down to layer ``end``; return the inputs' diffs and those asked for."""
+        if not self.made_of["backward"]:
+            raise NbcaffeError(f"net {self.name!r} was built to run only; build it with backward=True for gradients")
         for name, value in top_diffs.items():
             self._feed(self._blob(name), value, "diff")
         first, last = self._layer_index(end, 0), self._layer_index(start, len(self.graph.nodes) - 1)
@@ -230,9 +235,8 @@ class Net(Views):
             self._forward.run()
         else:
             self.resizing.run(self, first, len(self.graph.nodes) - 1 if last is None else last)
-        for index, guard in self._guards:
-            if first <= index and (last is None or index <= last):
-                guard()
+        for guard in self._guards[first : None if last is None else last + 1]:
+            guard()
 
     def run_backward(self) -> None:
         self._backward.run()
@@ -248,7 +252,7 @@ class Net(Views):
     def keep_gradients(self) -> None:
         """Hold the gradient of every weight from the backward pass to the update, also those that were late."""
         if self.late:
-            diff, self.rules = binding.gradient_arena(self.graph, self.parameters, self.device, self.param_data)
+            diff, self.rules = gradient_arena(self.graph, self.parameters, self.device, self.param_data)
             self._take_gradients(diff)
             self._backward, self.late = binding.bind_backward_again(self.graph), []
 

@@ -39,14 +39,16 @@ def show(args: Namespace) -> int:
         return through_time.run(args)
     if args.plot or args.weights:
         raise ConfigError("--plot and --weights go with --time")
+    phase = args.phase or "TRAIN"
     net = Net(
         args.net,
-        args.phase or "TRAIN",
+        phase,
         level=args.level,
         stages=args.stage,
         overrides=args.set,
         memory="plan",
-        late_gradients=True,  # as train does
+        backward=phase == "TRAIN",  # these three as train and test do
+        late_gradients=True,
     )
     Console(width=max(Console().width, NARROWEST)).print(table(net))
     for line in totals(net):
@@ -101,7 +103,7 @@ def kernels(net: Net) -> int:
 def predicted_peak(net: Net) -> dict[str, float]:
     """MB that a process will hold at most which trains the net by SGD (phase TRAIN) or runs it, by what they are for.
 
-    An estimate, within 10 % for all nets of ``benchmarks/nets/``; what compiling holds is not in it: ``COMPILED``.
+    An estimate, within 3 % for all nets of ``benchmarks/nets/``; what compiling holds is not in it: ``COMPILED``.
     """
     roles = predicted_bytes(net)
     history = roles["weights"] if net.phase == "TRAIN" else 0

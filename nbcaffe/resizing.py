@@ -68,7 +68,8 @@ class Resizing:
                 "its tops became larger than the memory planned for them; build the net with memory='keep'"
             )
         made = [(blob, "_data", down(blob._data).copy()) for node in before for blob in node.top]
-        made += [(buffer, "data", down(buffer.data).copy()) for node in before for buffer in node.layer.buffers]
+        buffers = [buffer for node in before for buffer in node.layer.buffers if buffer.data is not None]
+        made += [(buffer, "data", down(buffer.data).copy()) for buffer in buffers]
         net._bind()
         for owner, slot, values in made:
             net.device.upload(getattr(owner, slot), values)

@@ -17,6 +17,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from . import threads  # noqa: F401  (chooses the threading layer before Numba starts one)
+from .binding import has_late
 from .cache import folder, write_atomically
 from .errors import ConfigError
 from .graph import Node
@@ -60,16 +61,27 @@ def forward_work(node: Node, itemsize: int = 4) -> Work:
 
 
 def backward_work(node: Node, itemsize: int = 4) -> Work:
-    """A product for each of the gradients of bottoms and of weights; weights' diffs are added to: read and written."""
+    """A product for each of the gradients of bottoms and of weights; weights' diffs are added to: read and written.
+
+    A gradient that is left to the update is :func:`late_work`.
+    """
     layer, bottom_needed = node.layer, any(node.bottom_need)
-    learned = [w for w, wanted in zip(layer.weights, layer.param_propagate, strict=True) if wanted]
+    learned = [w for w, wanted in zip(layer.weights, layer.param_propagate, strict=True) if wanted and not w.late]
+    late = has_late(node)
     moved = [*node.top, *learned, *learned]
     moved += [blob for blob, need in zip(node.bottom, node.bottom_need, strict=True) if need]
     moved += layer.weights if bottom_needed else []
-    moved += node.bottom if "bottom" in layer.backward_needs else []
+    moved += node.bottom if "bottom" in layer.backward_needs and not late else []
     moved += node.top if "top" in layer.backward_needs else []
-    products = layer.multiply_adds * (bottom_needed + bool(learned))
+    products = layer.multiply_adds * (bottom_needed + (bool(learned) and not late))
     return Work(2 * products, itemsize * sum(blob.count for blob in moved))
+
+
+def late_work(node: Node, histories: int, itemsize: int = 4) -> Work:
+    """A weight's gradient and update in one: the factors in, the weight and its histories in and out."""
+    factors = node.bottom[0].count + node.top[0].count
+    kept = 2 * (1 + histories) * node.layer.weights[0].count
+    return Work(2 * node.layer.multiply_adds, itemsize * (factors + kept))
 
 
 @njit(cache=True, parallel=True)
@@ -125,7 +137,7 @@ def draw(title: str, roof: Peaks, points: list[tuple[str, str, Work, float]], pa
     intensities = [work.flops / work.bytes for _, _, work, _ in shown]
     x = np.geomspace(min(intensities, default=1) / 2, max(intensities, default=100) * 2, 200)
     axes.loglog(x, np.minimum(roof.gflops, x * roof.gbytes), color="black", label="roof")
-    for way, mark in (("forward", "o"), ("backward", "s")):
+    for way, mark in (("forward", "o"), ("backward", "s"), ("update", "^")):
         mine = [(w.flops / w.bytes, w.flops / ms / 1e6, name) for name, at, w, ms in shown if at == way]
         axes.loglog([i for i, _, _ in mine], [rate for _, rate, _ in mine], mark, alpha=0.7, label=way)
         for intensity, rate, name in mine:

@@ -149,7 +149,9 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 
 def _time(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("net", help="net or solver file (YAML)")
+    parser.add_argument(
+        "net", help="net or solver file (YAML); weights are updated as its solver says, else by SGD with momentum 0.9"
+    )
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="passes to time (default: 50)")
     parser.add_argument("--trace", metavar="FILE", help="write each layer and launch for Perfetto or Chrome, as JSON")
     parser.add_argument("--plot", metavar="FILE", help="a picture of layers under this machine's roof, .png or .svg")
@@ -228,7 +230,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "features": ("write what a net computes for each sample into an HDF5 file", _features, "features:run"),
     "decode": ("find the sequences that an encoder and its decoder make of a data set", _decode, "decoding:run"),
     "sample": ("write a text with a language model, symbol by symbol", _sample, "sampling:run"),
-    "time": ("time each layer of a net, forward and backward", _time, "timing:run"),
+    "time": ("time each layer of a net, forward and backward, and the update of its weights", _time, "timing:run"),
     "new-layer": ("write a layer of your own, which works at once", _new_layer, "scaffold:run"),
     "check": ("check layers or nets: gradients, targets, memory, shapes, NaN", _check, "check:run"),
     "data": ("fetch a data set, verify it and convert it to HDF5", _data, "data.fetch:run"),

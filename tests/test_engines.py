@@ -81,7 +81,7 @@ class Bench:
     """An engine with its arrays and buffers, each between walls."""
 
     def __init__(self, engine, shape, shapes, dtype="float32", seed=0):
-        self.boxes = []
+        self.boxes, self.ways = [], []
         self.engine = engine(shape, self.buffer, dtype)
         rng = np.random.default_rng(seed)
         for name, size in shapes.items():
@@ -89,17 +89,31 @@ class Bench:
             box.data[...] = rng.standard_normal(size)
             setattr(self, name, box.data)
 
-    def buffer(self, shape, dtype="float32"):
+    def buffer(self, shape, dtype="float32", way=""):
+        self.ways.append(way)
         self.boxes.append(walled((shape,) if isinstance(shape, int) else shape, dtype))
         return self.boxes[-1]
 
     def run(self):
         """All three directions; dw and db gain their gradients."""
-        self.engine.forward(self.x, self.w, self.b, self.y)
-        self.engine.backward_data(self.dy, self.w, self.dx)
-        self.engine.backward_weights(self.x, self.dy, self.dw, self.db)
+        for way in ("forward", "data", "weights"):
+            self.run_alone(way)
         assert all(intact(box) for box in self.boxes), "wrote outside an array"
         return self.y, self.dx, self.dw, self.db
+
+    def run_alone(self, way):
+        """One direction, where work space of the others is not there."""
+        arrays = [box.data for box in self.boxes]
+        for box, known in zip(self.boxes, self.ways, strict=True):
+            box.data = box.data if known in ("", way) else None
+        if way == "forward":
+            self.engine.forward(self.x, self.w, self.b, self.y)
+        elif way == "data":
+            self.engine.backward_data(self.dy, self.w, self.dx)
+        else:
+            self.engine.backward_weights(self.x, self.dy, self.dw, self.db)
+        for box, array in zip(self.boxes, arrays, strict=True):
+            box.data = array
 
 
 def conv_bench(name, shape, dtype="float32"):
@@ -262,7 +276,7 @@ def test_winograd_is_taken_where_it_pays():
         (conv(8, 512, 7, 512, 3, pad=1), "WINOGRAD"),
         (conv(8, 48, 7, 128, 5, pad=2), "DIRECT"),
     ]:
-        plan = partial(convolution, shape, lambda *_: SimpleNamespace(data=None), "float32", "cpu")
+        plan = partial(convolution, shape, lambda *_, **__: SimpleNamespace(data=None), "float32", "cpu")
         assert (plan()[0], plan("ACCURATE")[0]) == (engine, "DIRECT")
 
 
@@ -314,7 +328,7 @@ sys.path[:0] = [{tests!r}, {root!r}]
 import test_engines as t
 PAGE = mmap.PAGESIZE
 class Fenced(t.Bench):
-    def buffer(self, shape, dtype="float32"):
+    def buffer(self, shape, dtype="float32", way=""):
         "An array that ends where memory ends: one float further is a page that cannot be read."
         size = t.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
         pages = -(-size // PAGE)
@@ -325,6 +339,7 @@ class Fenced(t.Bench):
             assert protect(ctypes.c_void_p(start + page * PAGE), ctypes.c_size_t(PAGE), 0) == 0
         end = (pages + 1) * PAGE
         array = np.frombuffer(memory, np.uint8)[end - size : end].view(dtype).reshape(shape)
+        self.ways.append(way)
         self.boxes.append(t.SimpleNamespace(data=array))
         return self.boxes[-1]
 t.Bench, t.intact = Fenced, lambda box: True

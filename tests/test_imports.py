@@ -50,7 +50,7 @@ LEVELS = (
     {"fusing"},
     {"single"},
     {"netfile", "param_words"},
-    {"binding", "frozen", "resizing", "weight_files", "weights"},
+    {"arenas", "binding", "frozen", "resizing", "weight_files", "weights"},
     {"live", "pycaffe"},
     {"net"},
     {"solver"},

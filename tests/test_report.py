@@ -10,6 +10,8 @@ import pytest
 
 from nbcaffe import Net, report
 from nbcaffe.cli import main
+from nbcaffe.errors import NbcaffeError
+from nbcaffe.solver.loop import Solver
 
 NET = """\
 name: small
@@ -51,10 +53,13 @@ def test_expand_prints_a_flat_net_that_is_the_same_net(file, tmp_path, capsys):
     assert capsys.readouterr().out == flat
 
 
-@pytest.mark.parametrize(("net", "batch"), [("lenet", 2000), ("autoencoder", 5000)])
-def test_show_predicts_the_peak_of_a_process_that_trains_within_a_tenth(root, net, batch):
+CASES = [("lenet", "TRAIN", 2000), ("autoencoder", "TRAIN", 5000), ("resnet18", "TEST", 16)]
+
+
+@pytest.mark.parametrize(("net", "phase", "batch"), CASES)
+def test_show_predicts_the_peak_of_a_process_that_trains_or_runs_within_a_tenth(root, net, phase, batch):
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
-    command = [sys.executable, root / "benchmarks/memory.py", "--run", net, "TRAIN", f"vars.batch={batch}"]
+    command = [sys.executable, root / "benchmarks/memory.py", "--run", net, phase, f"vars.batch={batch}"]
     for _ in range(2):  # the first may compile kernels, which takes memory of its own
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -71,10 +76,28 @@ def test_show_tells_the_peak_by_what_it_is_for(file, capsys):
     assert abs(peak - arrays - rest - kernels) <= 2  # each is rounded
 
 
-def test_a_net_that_is_only_run_holds_two_layers_at_a_time_not_all():
+@pytest.mark.parametrize("loss", [False, True])
+def test_a_net_that_is_only_run_holds_two_layers_at_a_time_not_all(loss):
     def planned(depth):
-        layers = [{"name": "data", "type": "Input", "shape": [[512, 64]]}]
+        layers = [{"name": "data", "type": "Input", "top": ["x", "label"], "shape": [[512, 64], [512]]}]
         layers += [{"name": f"ip{i}", "type": "InnerProduct", "num_output": 64} for i in range(depth)]
-        return Net({"layers": layers}, "TEST", memory="plan").activation_bytes
+        layers[1]["bottom"] = "x"
+        if loss:
+            layers.append({"name": "loss", "type": "SoftmaxWithLoss", "bottom": [f"ip{depth - 1}", "label"]})
+        return Net({"layers": layers}, "TEST", memory="plan", backward=not loss).activation_bytes
 
     assert planned(20) == planned(3)
+
+
+def test_test_nets_of_a_planned_solver_hold_nothing_for_gradients(file):
+    settings = {"base_lr": 0.1, "net": str(file), "test_iter": [1], "test_interval": 1}
+    planned, kept = (Solver(settings, memory=memory).test_nets[0] for memory in ("plan", "keep"))
+    assert planned.param_diff is None and all(blob._diff is None for blob in planned.blobs.values())
+    assert report.predicted_bytes(planned)["weight diffs"] == 0
+    buffers = [buffer for node in planned.graph.nodes for buffer in node.layer.buffers]
+    assert {buffer.only for buffer in buffers} >= {"forward", "backward"}
+    assert all((buffer.data is None) == (buffer.only == "backward") for buffer in buffers)
+    with pytest.raises(NbcaffeError, match="built to run only"):
+        planned.backward()
+    kept.forward()
+    kept.backward()  # as pycaffe's can

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from nbcaffe.kernel import on_compile
 told = []
 on_compile(lambda name, seconds: told.append(name))
-def buffer(shape, dtype="float32"):
+def buffer(shape, dtype="float32", way=""):
     return SimpleNamespace(data=aligned_zeros(shape, dtype))
 engine = DirectProduct(ProductShape(3, 5, 7), buffer)
 x, w, y = np.ones((3, 5), np.float32), np.ones((7, 5), np.float32), aligned_zeros((3, 7))

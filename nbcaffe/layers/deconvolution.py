@@ -5,6 +5,7 @@ from math import prod
 
 from ..blob import Blob
 from ..kernel import kernel
+from ..layer import Layer
 from ..ops.plain import add_bias, bias_gradient, channels, flat
 from ..ops.shapes import ConvShape
 from .convolution import Convolution, Windowed
@@ -29,6 +30,12 @@ class Deconvolution(Convolution):
         {"num_output": 2, "kernel_size": 3, "dilation": 2, "bias_term": False, "weight_filler": "xavier"},
         {"num_output": 2, "kernel_size": 3, "weight_filler": "xavier", "bottom": [(2, 2, 5)] * 2, "num_top": 2},
     )
+
+    def pass_of(self, way: str) -> str:
+        return {"data": "forward", "forward": "backward"}.get(way) or super().pass_of(way)
+
+    def finish(self, activation: Layer) -> bool:
+        return False  # engines apply it to what their forward direction writes
 
     def setup(self, bottom: Sequence[Blob]) -> list[tuple[int, ...]]:
         super().setup(bottom)

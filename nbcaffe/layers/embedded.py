@@ -32,9 +32,9 @@ class EmbeddedProduct:
         self.embed, self.shape = embed, ProductShape(embed.input_dim, shape.inner, shape.cols, shape.transpose)
         self.op = product(self.shape, buffer, dtype, target)[1]
         self.table = buffer((embed.input_dim, shape.inner), keep=True)  # with the embedding's bias
-        self.products = buffer((embed.input_dim, shape.cols))
-        self.dproducts = buffer((embed.input_dim, shape.cols))
-        self.dtable = buffer((embed.input_dim, shape.inner))
+        self.products = buffer((embed.input_dim, shape.cols), way="forward")
+        self.dproducts = buffer((embed.input_dim, shape.cols), way="weights")
+        self.dtable = buffer((embed.input_dim, shape.inner), way="weights")
 
     def forward(self, w: Any, b: Any, y: Any) -> None:
         table, n = self.table.data, self.table.data.size

@@ -86,7 +86,7 @@ class Unit(Layer, abstract=True):
     per_sample = True
 
     def spares(self, bottom: Sequence[Blob]) -> list[Buffer]:
-        return [self.buffer(blob.count) for blob in bottom]
+        return [self.buffer(blob.count, way="data") for blob in bottom]
 
     def gradients(self, bottom: Sequence[Blob], spare: Sequence[Buffer], shapes: Sequence[tuple[int, int]]) -> list:
         """Where the gradient of each bottom goes."""

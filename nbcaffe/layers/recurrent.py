@@ -112,7 +112,7 @@ class Recurrent(Layer, abstract=True):
         layers = [node.layer for node in self.nodes if id(node) not in folded]
         for layer in (*layers, *(whole.layer for whole in self.folding.wholes)):
             for number, buffer in enumerate(layer.buffers):
-                leader = pool.setdefault((buffer.shape, buffer.dtype, number), buffer)
+                leader = pool.setdefault((buffer.shape, buffer.dtype, buffer.only, number), buffer)
                 if buffer.keep or leader is buffer:
                     self.buffers.append(buffer)
                 else:

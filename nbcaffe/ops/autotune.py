@@ -47,7 +47,7 @@ def trial(engine: Any, shape: Any, dtype: Any) -> float:
         out[...] = 1.0  # pages that were never written are one page
         return out
 
-    op = engine(shape, lambda size, kind=dtype: SimpleNamespace(data=aligned_zeros(size, kind)), str(dtype))
+    op = engine(shape, lambda size, kind=dtype, way="": SimpleNamespace(data=aligned_zeros(size, kind)), str(dtype))
     convolves = isinstance(shape, ConvShape)
     bottom = shape.bottom_shape if convolves else (shape.rows, shape.inner)
     top = shape.top_shape if convolves else (shape.rows, shape.cols)

@@ -27,7 +27,7 @@ class BlasConvolution:
         self.inner, self.pixels = prod(shape.weight_shape[1:]), prod(shape.out_spatial)
         columns = shape.channels * prod(shape.kernel) * self.pixels
         self.columns = buffer((columns,), dtype)
-        self.sum = buffer((prod(shape.weight_shape),), dtype)
+        self.sum = buffer((prod(shape.weight_shape),), dtype, way="weights")
         axes = (shape.spatial, shape.out_spatial, shape.kernel, shape.stride, shape.pad, shape.dilation)
         missing = 3 - len(shape.spatial)
         self.axes = [np.array((0 if i == 4 else 1,) * missing + a, np.int64) for i, a in enumerate(axes)]
@@ -77,7 +77,7 @@ class BlasProduct:
 
     def __init__(self, shape: ProductShape, buffer: Buffer, dtype: str = "float32"):
         self.shape = shape
-        self.sum = buffer(shape.weight_shape, dtype)
+        self.sum = buffer(shape.weight_shape, dtype, way="weights")
 
     @staticmethod
     def supports(shape: ProductShape, dtype: str, target: str) -> bool:

@@ -6,6 +6,7 @@ compiled kernels with fixed arguments.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -221,13 +222,14 @@ class DirectConvolution:
             inner = shape.channels * prod(shape.spatial)
             self.product = DirectProduct(ProductShape(shape.num, inner, shape.num_output), buffer, dtype)
             return
-        self.forward_tiles, self.weight_tiles = Forward(g, buffer), Weights(g, buffer)
-        self.data_tiles = self.plan_data(g, buffer)
+        self.forward_tiles = Forward(g, partial(buffer, way="forward"))
+        self.weight_tiles = Weights(g, partial(buffer, way="weights"))
+        self.data_tiles = self.plan_data(g, partial(buffer, way="data"))
 
     @staticmethod
     def plan_data(g: Geometry, buffer: Buffer) -> Forward | Columns:
         if g.stride == (1, 1) and all(p < k for p, k in zip(g.pad, g.kernel, strict=True)):
-            nothing: Buffer = lambda shape, dtype="float32": None  # noqa: E731  (only the price is asked for)
+            nothing: Buffer = lambda shape, **_: None  # noqa: E731  (only the price is asked for)
             if g.taps == 1 or Forward(g.transposed(), nothing).price <= Columns(g, nothing).price:
                 return Forward(g.transposed(), buffer, flipped=True)
         return Columns(g, buffer)

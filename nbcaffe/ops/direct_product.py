@@ -1,6 +1,7 @@
 """DIRECT: matrix products by register tiles.  For hosts; float32; any sizes, also tiny and odd ones."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,10 +117,10 @@ class DirectProduct:
     def __init__(self, shape: ProductShape, buffer: Buffer, dtype: str = "float32"):
         rows, inner, cols, transpose = shape.rows, shape.inner, shape.cols, shape.transpose
         self.shape = shape
-        self.y = Product((rows, inner, cols), buffer, b_turned=not transpose)
-        self.dx = Product((rows, cols, inner), buffer, b_turned=transpose)
+        self.y = Product((rows, inner, cols), partial(buffer, way="forward"), b_turned=not transpose)
+        self.dx = Product((rows, cols, inner), partial(buffer, way="data"), b_turned=transpose)
         weights = (inner, rows, cols) if transpose else (cols, rows, inner)
-        self.dw = Product(weights, buffer, a_turned=True)
+        self.dw = Product(weights, partial(buffer, way="weights"), a_turned=True)
 
     @staticmethod
     def supports(shape: ProductShape, dtype: str, target: str) -> bool:
@@ -134,8 +135,8 @@ class DirectProduct:
 
     def repeat(self, copies: Sequence["DirectProduct"], buffer: Buffer) -> None:
         """The copies have the same weights, and all run one after another between one change of them and the next."""
-        self.y.repeat([one.y for one in copies], buffer)
-        self.dx.repeat([one.dx for one in copies], buffer)
+        self.y.repeat([one.y for one in copies], partial(buffer, way="forward"))
+        self.dx.repeat([one.dx for one in copies], partial(buffer, way="data"))
 
     def backward_weights(self, x: Array, dy: Array, dw: Array, db: Array | None) -> None:
         a, b = (x, dy) if self.shape.transpose else (dy, x)

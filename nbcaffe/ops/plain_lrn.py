@@ -102,7 +102,7 @@ class PlainAcross:
 
     def __init__(self, shape: LrnShape, buffer: Any):
         self.shape, self.planes = shape, (shape.images * shape.steps, shape.pixels)
-        self.slopes = buffer(self.planes)
+        self.slopes = buffer(self.planes, way="data")
 
     @staticmethod
     def supports(shape: LrnShape, dtype: Any, target: str) -> bool:
@@ -126,7 +126,7 @@ class PlainWithin:
 
     def __init__(self, shape: LrnShape, buffer: Any):
         self.shape, self.pixels = shape, (shape.images, shape.steps, shape.pixels)
-        self.sums, self.slopes = buffer(self.pixels), buffer(self.pixels)
+        self.sums, self.slopes = buffer(self.pixels), buffer(self.pixels, way="data")
 
     @staticmethod
     def supports(shape: LrnShape, dtype: Any, target: str) -> bool:

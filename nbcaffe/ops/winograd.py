@@ -15,6 +15,7 @@ see it.
 Lavin and Gray, *Fast algorithms for convolutional neural networks*, arXiv 1509.09308 (2015).
 """
 
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -139,8 +140,9 @@ class WinogradConvolution:
 
     def __init__(self, shape: ConvShape, buffer: Buffer, dtype: str = "float32"):
         self.shape, g = shape, Geometry.of(shape)
-        self.forward_tiles, self.weight_tiles = Forward(g, buffer), Weights(g, buffer)
-        self.data_tiles = Forward(g.transposed(), buffer, flipped=True)
+        self.forward_tiles = Forward(g, partial(buffer, way="forward"))
+        self.weight_tiles = Weights(g, partial(buffer, way="weights"))
+        self.data_tiles = Forward(g.transposed(), partial(buffer, way="data"), flipped=True)
 
     @staticmethod
     def supports(shape: ConvShape, dtype: str, target: str) -> bool:

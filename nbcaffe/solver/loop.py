@@ -6,7 +6,7 @@ import logging
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,22 +64,17 @@ class Solver:
         device = device or ("cuda" if spec.solver_mode == "GPU" else "cpu")
         memory = "keep" if spec.debug_info else memory
         common: dict[str, Any] = {"device": device, "memory": memory, "seed": self.seed, "overrides": of_nets}
-        state = spec.train_state[0] if spec.train_state else NetState()
-        stages = (*state.stage, *stages)
-        source = spec.train_source
-        if spec.freeze:
-            source = freeze_more(read_net(source, overrides=of_nets), spec.freeze, spec.where("freeze"))
-        once = spec.iter_size == 1 and spec.clip_gradients < 0.0  # the update needs no whole gradient
-        self.net = Net(
-            source,
-            state.phase or TRAIN,
-            level=level or state.level,
-            stages=stages,
-            late_gradients=once,
-            **common,
-        )
+        self.net = train_net(spec, level, stages, **common)
         self.test_nets = [
-            Net(source, state.phase or TEST, level=state.level, stages=state.stage, share=self.net, **common)
+            Net(
+                source,
+                state.phase or TEST,
+                level=state.level,
+                stages=state.stage,
+                share=self.net,
+                backward=memory == "keep",
+                **common,
+            )
             for source, state in spec.test_sources
         ]
         for net in self.test_nets:
@@ -263,6 +258,23 @@ class Solver:
             log.info("%s", values[0])
         for observer in self._observers[event]:
             observer(*values)
+
+
+def train_net(spec: SolverSpec, level: int, stages: Iterable[str], overrides: Sequence[str], **options: Any) -> Net:
+    """The net that a solver trains; ``level`` and ``stages`` go beside those of its train_state."""
+    state = spec.train_state[0] if spec.train_state else NetState()
+    source = spec.train_source
+    if spec.freeze:
+        source = freeze_more(read_net(source, overrides=overrides), spec.freeze, spec.where("freeze"))
+    return Net(
+        source,
+        state.phase or TRAIN,
+        level=level or state.level,
+        stages=(*state.stage, *stages),
+        overrides=overrides,
+        late_gradients=spec.iter_size == 1 and spec.clip_gradients < 0.0,  # then nobody needs a whole gradient
+        **options,
+    )
 
 
 def split_overrides(overrides: Iterable[str]) -> tuple[list[str], list[str]]:

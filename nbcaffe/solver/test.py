@@ -31,7 +31,8 @@ def run(args: Namespace) -> int:
     for index, (source, state, overrides) in enumerate(nets):
         stages = (*state.stage, *args.stage)
         phase, level = state.phase or args.phase, args.level or state.level
-        net = Net(source, phase, device=args.device, memory="plan", level=level, stages=stages, overrides=overrides)
+        chosen: dict[str, Any] = {"level": level, "stages": stages, "overrides": overrides}
+        net = Net(source, phase, device=args.device, memory="plan", backward=False, **chosen)
         if files:
             report = net.copy_from(files)
             for line in report.lines if report.missing else ():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,12 @@ class BoundUpdate:
                     arrays = [array[lo:hi] for array in (self.data, diff, *self.histories)]
                     mults = float(lr_mult), float(decay_mult)
                     self.rule.kernel[hi - lo](*arrays, self.now, self.found, *mults, *self._settings)
-            for one in late:
-                self.sweep(one)
+        self._sweeps = [self.sweep(one) for one in late]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All that an update launches."""
+        return [*self._measure, *self._apply, *chain(*self._sweeps)]
 
     def square_sums(self, *arrays: Any) -> list[Any]:
         """Launch the sums of squares of the arrays' parts; return where those of each are going to be."""
@@ -116,12 +120,15 @@ class BoundUpdate:
                 squares[len(sums)](array, sums)
         return parts
 
-    def sweep(self, late: Late) -> None:
-        """Launch the product and the rule in one."""
+    def sweep(self, late: Late) -> list[Step]:
+        """The product and the rule in one."""
         weight = late.weight
         code = self.machine_code(weight.lr_mult, weight.decay_mult)
         histories = self._kept.reshape(-1)[weight.offset if self.histories else 0 :]
-        sweep(code, late.a, late.b, weight._data.reshape(-1), histories, self._kept.shape[1], self.now, self.found)
+        arrays = late.a, late.b, weight._data.reshape(-1), histories
+        with recording() as steps:
+            sweep(code, *arrays, self._kept.shape[1], self.now, self.found)
+        return steps
 
     def machine_code(self, *mults: float) -> int:
         """The address of the rule's body as C code, its multipliers and settings written into the text."""
@@ -154,7 +161,7 @@ class BoundUpdate:
 
     def apply(self) -> None:
         """Change the weights by what was measured."""
-        run(self._apply)
+        run(chain(self._apply, *self._sweeps))
 
 
 def run(steps: Iterable[Step]) -> None:
