@@ -143,9 +143,8 @@ class Net(Views):
         binding.fill_loss_weights(self.graph, self.device)
         self._forward, self._backward = binding.bind(self.graph)
         self.late = binding.late(self.graph)
-        nodes = self.graph.nodes
-        self._guards = [node.layer.guard for node in nodes]
-        self._losses = [pair for n in nodes for pair in zip(n.top, n.loss_weight, strict=True) if pair[1]]
+        self._guards = [node.layer.guard for node in self.graph.nodes]
+        self._losses = [pair for n in self.graph.nodes for pair in zip(n.top, n.loss_weight, strict=True) if pair[1]]
         self.resizing = Resizing(self.graph)
         self._shapes = {name: blob.shape for name, blob in self.graph.blobs.items()}
         for name, by in taken.items():
@@ -263,8 +262,7 @@ class Net(Views):
     @property
     def sources(self) -> dict[str, Any]:
         """The data sources by layer name; each has a cursor, a size and a batch size."""
-        found = {node.layer.name: getattr(node.layer, "source", None) for node in self.graph.nodes}
-        return {name: source for name, source in found.items() if source is not None}
+        return {n.layer.name: s for n in self.graph.nodes if (s := getattr(n.layer, "source", None)) is not None}
 
     def rewind(self) -> None:
         """Start every data source from its first sample."""
