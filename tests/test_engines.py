@@ -51,6 +51,7 @@ CONVOLUTIONS = {
     "mobilenet": conv(2, 3, 28, 3, 3, pad=1, group=3),
     "mobilenet with stride": conv(2, 3, (18, 37), 3, 3, stride=2, pad=1, group=3),
     "a kernel for each channel with dilation": conv(3, 4, (19, 23), 4, (3, 2), (1, 2), (3, 1), 4, dilation=(4, 3)),
+    "a kernel for each channel in the padding": conv(1, 2, (1, 3), 2, 1, stride=7, pad=(3, 0), group=2),
     "a plane larger than the cache": conv(1, 2, 75, 33, 3, pad=1),
     "one pixel": conv(5, 3, 1, 4, 1),
     "width 1": conv(2, 3, (40, 1), 19, (3, 1), pad=(1, 0)),

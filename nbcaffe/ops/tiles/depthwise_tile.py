@@ -48,7 +48,7 @@ def backward_weights(
     bottom, right = (rows - 1) * SH + (KH - 1) * apart + 1 - ph, (outputs - 1) * SW + (KW - 1) * DW + 1 - pw
     for n in range(images):
         # what no window sees is not read: a NaN there times a gradient of zero would be seen
-        plane = (x + n * channels * height * width, min(height, bottom), width, min(width, right), zeros)
+        plane = (x + n * channels * height * width, max(min(height, bottom), 0), width, min(width, right), zeros)
         diffs = dy + n * channels * rows * outputs
         for window in range(0, outputs, 16):
             cell, used = window * SW - pw, lanes(0, outputs - window)
