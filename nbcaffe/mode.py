@@ -26,7 +26,7 @@ def set_random_seed(seed: int) -> None:
     _chosen["seed"] = seed
 
 
-ENGINES = ("DEFAULT", "ACCURATE", "AUTOTUNE", "DIRECT", "WINOGRAD", "BLAS", "PLAIN")
+ENGINES = ("DEFAULT", "ACCURATE", "AUTOTUNE", "DEPTHWISE", "DIRECT", "WINOGRAD", "BLAS", "PLAIN")
 
 
 def set_engine(name: str) -> None:

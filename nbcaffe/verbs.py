@@ -169,8 +169,8 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pair",
         metavar="A,B",
-        help="run a net twice, on two targets (cpu, cuda, sim) or by two engines (PLAIN, DIRECT, WINOGRAD, BLAS), and "
-        "name the first layer that differs",
+        help="run a net twice, on two targets (cpu, cuda, sim) or by two engines (PLAIN, DIRECT, WINOGRAD, DEPTHWISE, "
+        "BLAS), and name the first layer that differs",
     )
     _settings(parser)
     parser.add_argument(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.kernel import recording
-from nbcaffe.ops import arena, direct, direct_product, winograd
+from nbcaffe.ops import arena, depthwise, direct, direct_product, winograd
 from nbcaffe.ops.choose import convolution
 from nbcaffe.ops.engines import CONV_ENGINES, PRODUCT_ENGINES
 from nbcaffe.ops.shapes import ConvShape, ProductShape
@@ -48,6 +48,10 @@ CONVOLUTIONS = {
     "padding as large as the kernel": conv(2, 3, 6, 5, 3, pad=3),
     "padding with stride": conv(2, 5, (9, 7), 18, (3, 2), stride=(2, 1), pad=(1, 2)),
     "as many groups as channels": conv(2, 6, 8, 6, 3, pad=1, group=6),
+    "mobilenet": conv(2, 3, 28, 3, 3, pad=1, group=3),
+    "mobilenet with stride": conv(2, 3, (18, 37), 3, 3, stride=2, pad=1, group=3),
+    "a kernel for each channel with dilation": conv(3, 4, (19, 23), 4, (3, 2), (1, 2), (3, 1), 4, dilation=(4, 3)),
+    "a kernel for each channel in the padding": conv(1, 2, (1, 3), 2, 1, stride=7, pad=(3, 0), group=2),
     "a plane larger than the cache": conv(1, 2, 75, 33, 3, pad=1),
     "one pixel": conv(5, 3, 1, 4, 1),
     "width 1": conv(2, 3, (40, 1), 19, (3, 1), pad=(1, 0)),
@@ -173,7 +177,7 @@ def supported(engines, shape, dtype):
     return [name for name, engine in engines.items() if engine.supports(shape, dtype, "cpu")]
 
 
-TOLERANCE = {"WINOGRAD": winograd.TOLERANCE, "DIRECT": 1e-5, "BLAS": 1e-5}
+TOLERANCE = {"WINOGRAD": winograd.TOLERANCE, "DEPTHWISE": 1e-5, "DIRECT": 1e-5, "BLAS": 1e-5}
 CASES = [(e, k) for k, s in CONVOLUTIONS.items() for e in supported(CONV_ENGINES, s, "float32")]
 
 
@@ -203,7 +207,7 @@ def test_product_equals_float64(engine, sizes, transpose):
 
 @pytest.mark.parametrize("engine", CONV_ENGINES)
 def test_convolution_without_bias(engine):
-    cases = (CONVOLUTIONS[name] for name in ("padding with stride", "caffenet conv2"))
+    cases = (CONVOLUTIONS[name] for name in ("padding with stride", "caffenet conv2", "mobilenet"))
     shape = next(s for s in cases if engine in supported(CONV_ENGINES, s, "float32"))
     bench = conv_bench(engine, shape)
     bench.engine.forward(bench.x, bench.w, None, bench.y)
@@ -225,7 +229,7 @@ def test_product_without_bias(engine):
 def same_bits(make, monkeypatch):
     results = []
     for threads in (1, 2, 7):
-        for module in (direct, direct_product, winograd):
+        for module in (depthwise, direct, direct_product, winograd):
             monkeypatch.setattr(module, "get_num_threads", lambda threads=threads: threads)
         results.append([a.copy() for a in make().run()])
     return all(np.array_equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
@@ -246,6 +250,34 @@ def test_one_thread_and_many_give_the_same_winograd_convolution(case, monkeypatc
         numba.set_num_threads(threads)
         results.append([a.copy() for a in conv_bench("WINOGRAD", CONVOLUTIONS[case]).run()])
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("case", ["mobilenet with stride", "a kernel for each channel with dilation"])
+def test_one_thread_and_many_give_the_same_depthwise_convolution(case, monkeypatch):
+    assert same_bits(lambda: conv_bench("DEPTHWISE", CONVOLUTIONS[case]), monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_depthwise_convolution_of_any_shape(seed):
+    """All numbers apart for the two axes: rows longer than a vector, windows in the padding, cells no window sees."""
+    rng = np.random.default_rng(seed)
+    kernel, stride, pad = (tuple(map(int, rng.integers(low, 8, 2))) for low in (1, 1, 0))
+    dilation = (1 if stride[0] > 1 else int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+    least = [max(1, d * (k - 1) + 1 - 2 * p) for d, k, p in zip(dilation, kernel, pad, strict=True)]
+    spatial = tuple(n + int(rng.integers(0, 50)) for n in least)
+    channels = int(rng.integers(1, 5))
+    shape = conv(int(rng.integers(1, 4)), channels, spatial, channels, kernel, stride, pad, channels, dilation)
+    bench = conv_bench("DEPTHWISE", shape)
+    bench.engine_shape = shape
+    check(bench, conv_reference, TOLERANCE["DEPTHWISE"])
+
+
+def test_depthwise_does_not_read_what_no_window_sees():
+    bench = conv_bench("DEPTHWISE", conv(1, 2, (8, 22), 2, 3, stride=2, group=2))
+    bench.x[:, :, 7] = bench.x[..., 21] = np.nan
+    bench.engine.forward(bench.x, bench.w, bench.b, bench.y)
+    bench.engine.backward_weights(bench.x, bench.dy, bench.dw, bench.db)
+    assert np.isfinite(bench.y).all() and np.isfinite(bench.dw).all() and np.isfinite(bench.db).all()
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -278,6 +310,18 @@ def test_winograd_is_taken_where_it_pays():
     ]:
         plan = partial(convolution, shape, lambda *_, **__: SimpleNamespace(data=None), "float32", "cpu")
         assert (plan()[0], plan("ACCURATE")[0]) == (engine, "DIRECT")
+
+
+def test_depthwise_is_taken_where_it_can():
+    for shape, engine in [
+        (conv(8, 64, 28, 64, 3, pad=1, group=64), "DEPTHWISE"),
+        (conv(1, 64, 2, 64, 7, stride=7, pad=3, group=64), "DEPTHWISE"),
+        (conv(8, 64, 28, 128, 3, pad=1, group=64), "DIRECT"),  # two kernels for each channel
+        (conv(8, 64, 28, 64, 8, pad=1, group=64), "DIRECT"),  # large
+        (conv(8, 64, 28, 64, 3, stride=2, dilation=2, group=64), "BLAS"),
+    ]:
+        plan = partial(convolution, shape, lambda *_: SimpleNamespace(data=None), "float32", "cpu")
+        assert (plan()[0], plan("ACCURATE")[0]) == (engine, engine)
 
 
 @pytest.mark.parametrize("sizes", PRODUCTS[:4])
@@ -354,7 +398,7 @@ print("unharmed")
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="protects pages with Linux' mprotect")
 def test_nothing_is_read_outside_the_arrays():
-    cases = [(e, k) for e, k in CASES if e in ("DIRECT", "WINOGRAD")]
+    cases = [(e, k) for e, k in CASES if e != "BLAS"]
     tests = Path(__file__).parent
     code = FENCED.format(tests=str(tests), root=str(tests.parent), cases=cases)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -14,7 +14,9 @@ layers:
   - {{name: a1, type: {act}, bottom: c1}}
   - {{name: c2, type: Convolution, bottom: a1, num_output: 50, kernel_size: 1, weight_filler: xavier}}
   - {{name: a2, type: {act}, bottom: c2, top: c2}}
-  - {{name: c3, type: Convolution, bottom: c2, num_output: 6, kernel_size: 3, stride: 2, weight_filler: xavier}}
+  - {{name: d1, type: Convolution, num_output: 50, group: 50, kernel_size: 3, pad: 1, weight_filler: xavier}}
+  - {{name: b1, type: {act}, bottom: d1, top: d1}}
+  - {{name: c3, type: Convolution, bottom: d1, num_output: 6, kernel_size: 3, stride: 2, weight_filler: xavier}}
   - {{name: a3, type: {act}, bottom: c3, top: c3, loss_weight: 1}}
 """
 INPUTS = np.random.default_rng(0).standard_normal((3, 32, 12, 11), np.float32)
@@ -61,7 +63,7 @@ def run(text, memory):
 def test_a_convolution_applies_the_activation_behind_it_to_the_same_bits(act):
     whole, planned = run(NET.format(act=act), "keep"), run(NET.format(act=act), "plan")
     finished = {node.layer.name for node in planned[0].graph.nodes if node.finished}
-    assert finished == (set() if act == "BNLL" else {"a1", "a2", "a3"})  # BNLL's derivative reads its bottom
+    assert finished == (set() if act == "BNLL" else {"a1", "a2", "b1", "a3"})  # BNLL's derivative reads its bottom
     assert not any(node.finished for node in whole[0].graph.nodes)
     for a, b in zip(whole[1], planned[1], strict=True):
         assert np.array_equal(a, b)
@@ -70,7 +72,7 @@ def test_a_convolution_applies_the_activation_behind_it_to_the_same_bits(act):
 def test_a_top_that_is_read_before_it_is_overwritten_is_not_finished():
     text = NET.format(act="ReLU") + "  - {name: side, type: Power, bottom: c1, power: 2}\n"
     net, _ = run(text, "plan")
-    assert {node.layer.name for node in net.graph.nodes if node.finished} == {"a2", "a3"}
+    assert {node.layer.name for node in net.graph.nodes if node.finished} == {"a2", "b1", "a3"}
 
 
 def test_other_engines_and_activations_with_weights_are_left_alone():
@@ -80,7 +82,7 @@ def test_other_engines_and_activations_with_weights_are_left_alone():
         .replace("a1, type: ReLU", "a1, type: PReLU")
     )
     net, _ = run(text, "plan")
-    assert {node.layer.name for node in net.graph.nodes if node.finished} == {"a2"}
+    assert {node.layer.name for node in net.graph.nodes if node.finished} == {"a2", "b1"}
 
 
 def test_a_deconvolution_leaves_the_activation_behind_it_alone():

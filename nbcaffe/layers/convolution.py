@@ -118,7 +118,7 @@ class Convolution(Windowed):
         return shape
 
     def finish(self, activation: Layer) -> bool:
-        able = self.num_tops == 1 and self.engine in ("DIRECT", "WINOGRAD")
+        able = self.num_tops == 1 and self.engine in ("DEPTHWISE", "DIRECT", "WINOGRAD")
         return able and isinstance(activation, Elementwise) and self.op.finish(code_of(activation))
 
     @property

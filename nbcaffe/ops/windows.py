@@ -49,14 +49,27 @@ def picked(b: ir.IRBuilder, vectors: list, lanes: list[int]) -> ir.Value:
     return result
 
 
-def every(b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value, stride: int, many: int) -> list:
-    """``many`` vectors, the r-th of them the lanes ``p[cell + r + k * stride]``."""
-    found: list[ir.Value] = []
-    for first in range(0, many, stride):
-        parts = [part(b, p, b.add(cell, const(first + LANES * i)), end, fill) for i in range(stride)]
-        rest = range(min(stride, many - first))
-        found += [picked(b, parts, list(range(r, LANES * stride, stride))) for r in rest]
+def every(
+    b: ir.IRBuilder, p: ir.Value, cell: ir.Value, end: ir.Value, fill: ir.Value, stride: int, many: int, apart: int = 1
+) -> list:
+    """``many`` vectors, the j-th of them the lanes ``p[cell + j * apart + k * stride]``."""
+    found, parts, held = [], [], -1
+    for j in range(0, many * apart, apart):
+        first, r = j // stride * stride, j % stride
+        if first != held:
+            parts = [part(b, p, b.add(cell, const(first + LANES * i)), end, fill) for i in range(stride)]
+            held = first
+        found.append(picked(b, parts, list(range(r, LANES * stride, stride))))
     return found
+
+
+def widen(b: ir.IRBuilder, cells: list, p: ir.Value, cell: ir.Value, end: ir.Value) -> None:
+    """Store the vectors of groups of cells where they lie: lane k of the r-th of n at ``p[cell + r + k * n]``."""
+    n = len(cells)
+    for first in range(0, LANES * n, LANES):
+        turned = picked(b, cells, [k % n * LANES + k // n for k in range(first, first + LANES)])
+        at = b.add(cell, const(first))
+        masked_store(b, turned, step(b, p, at), between(b, b.neg(at), b.sub(end, at)))
 
 
 @intrinsic(prefer_literal=True)
@@ -72,16 +85,9 @@ def vtaps(typing, p, cell, end, fill, KW, SW):
 @intrinsic(prefer_literal=True)
 def vwiden(typing, cells, p, cell, end, SW):
     """Store the SW vectors of groups of cells where they lie: lane k of the r-th at ``p[cell + r + k * SW]``."""
-    stride = SW.literal_value
 
     def build(b, cells, p, cell, end, _):
-        for first in range(0, LANES * stride, LANES):
-            turned = picked(
-                b, members(cells, b), [n % stride * LANES + n // stride for n in range(first, first + LANES)]
-            )
-            at = b.add(cell, const(first))
-            inside = between(b, b.neg(at), b.sub(end, at))
-            masked_store(b, turned, step(b, p, at), inside)
+        widen(b, members(cells, b), p, cell, end)
 
     return operation(void(cells, address, index, index, SW), build)
 
