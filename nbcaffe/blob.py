@@ -87,6 +87,11 @@ class Weight(Blob):
         self.late = False  # its gradient is computed when it is updated, and kept nowhere
 
     @property
+    def root(self) -> "Weight":
+        """The weight whose memory this one has."""
+        return self if self.owner is self else self.owner.root
+
+    @property
     def diff(self) -> Any:
         if self.late:
             raise NbcaffeError(

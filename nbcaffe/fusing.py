@@ -36,19 +36,17 @@ def fuse(graph: Graph) -> None:
 
 
 def postpone_gradients(graph: Graph) -> None:
-    """Mark the layers whose first weight is updated by a gradient that is never whole; before weights are placed.
+    """Mark the weights that are updated by a gradient that is never whole; after :func:`fuse`, before they are placed.
 
     Legal where the caller updates once after each backward pass by that pass's gradient alone, and where no other
-    layer has the weight.  An Embed below gains more by :func:`fold_embedding`.
+    layer has the weight.
     """
     if any(node.layer.resizes for node in graph.nodes):
         return
     uses = Counter(id(weight.owner) for node in graph.nodes for weight in node.layer.weights)
-    tables = {id(blob) for node in graph.nodes if isinstance(node.layer, Embed) for blob in node.top}
     for node in graph.nodes:
-        first = next(iter(node.layer.weights), None)  # whose uses are none where it is another layer's
-        if node.backward and first and uses[id(first)] == 1 and not any(id(blob) in tables for blob in node.bottom):
-            first.late = node.layer.postpone()
+        for weight in node.layer.postpone() if node.backward else ():
+            weight.late = uses[id(weight)] == 1  # they are none where it is another layer's
 
 
 def fold_scale(node: Node, scale: Node) -> None:

@@ -131,13 +131,13 @@ class Layer:
         """Whether this layer applies the activation that overwrites its top in its own forward pass."""
         return False
 
-    def postpone(self) -> bool:
-        """Whether this layer leaves its first weight's gradient to the update, as :meth:`gradient_factors`."""
-        return False
+    def postpone(self) -> Sequence[Weight]:
+        """The weights whose gradient this layer can leave to the update, as :meth:`gradient_factors`."""
+        return ()
 
-    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
-        """See :meth:`postpone`: matrices a (n, rows) and b (n, columns), the gradient being ``a^T b``."""
-        raise NotImplementedError
+    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> Sequence[tuple[Weight, Any, Any]]:
+        """Of such weights: matrices a (n, rows) and b (n, columns), the gradient being ``a^T b``."""
+        return ()
 
     def scaled_by(self, layer: "Layer") -> bool:
         """Whether this layer takes over the passes of the Scale that alone reads its top, and writes that one's top."""

@@ -15,7 +15,7 @@ from . import (
     rng,
 )
 from .arenas import gradient_arena, parameter_arenas
-from .blob import Blob, Weight
+from .blob import Blob
 from .device import Device, get_device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .fillers import fill
@@ -105,8 +105,10 @@ class Net(Views):
         self.graph = wire(self.spec, phase, self.seed, inplace, self.dtype, self.device.name, backward)
         if share is not None:
             share_by_name(self.graph, share.graph)
-        if late_gradients and memory == "plan":
-            postpone_gradients(self.graph)
+        if memory == "plan":
+            fuse(self.graph)
+            if late_gradients:
+                postpone_gradients(self.graph)
         self._place_weights()
         self._bind()
         if weights is not None and (report := self.copy_from(weights)).missing:
@@ -137,8 +139,6 @@ class Net(Views):
             node.layer.clock = self.clock
         for blob in self.graph.blobs.values():
             blob.overwritten_by = ""
-        if self.memory == "plan":
-            fuse(self.graph)
         self.activation_bytes, taken = binding.allocate(self.graph, self.device, self.dtype, self.memory == "keep")
         binding.fill_loss_weights(self.graph, self.device)
         self._forward, self._backward = binding.bind(self.graph)
@@ -151,10 +151,6 @@ class Net(Views):
             self.graph.blobs[name].overwritten_by = by
 
     # -- pycaffe's names -----------------------------------------------------------------------------------------
-
-    @property
-    def params(self) -> dict[str, list[Weight]]:
-        return self.graph.params
 
     @property
     def states(self) -> dict[str, Any]:
@@ -199,6 +195,8 @@ class Net(Views):
                 node.layer.plan(node.bottom)
             else:
                 shapes(self.graph, node)
+        if self.memory == "plan":
+            fuse(self.graph)
         self._bind()
         for node in self.graph.nodes:
             for blob in node.top:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .blob import Blob
+from .blob import Blob, Weight
 from .device import Device
 from .errors import ConfigError, NbcaffeError, ShapeError
 from .graph import Graph
@@ -38,6 +38,10 @@ class Views:
     @property
     def blobs(self) -> dict[str, Blob]:
         return self.graph.blobs
+
+    @property
+    def params(self) -> dict[str, list[Weight]]:
+        return self.graph.params
 
     @property
     def layers(self) -> list:

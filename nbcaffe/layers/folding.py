@@ -45,6 +45,8 @@ class Whole:
         for name in ("dtype", "target", "seed", "key", "states", "num_tops", "top_names", "overwriting"):
             setattr(self.layer, name, getattr(layer, name))
         shapes = self.layer.plan(self.bottom)
+        for mine, theirs in zip(self.layer.weights, layer.weights, strict=False):
+            mine.owner = theirs
         self.fits = [tuple(shape) for shape in shapes] == [blob.shape for blob in self.top] and all(
             mine.shape == theirs.shape for mine, theirs in zip(self.layer.weights, layer.weights, strict=True)
         )
@@ -62,19 +64,21 @@ class Whole:
                 for slot in ARRAYS if side == "top" or not self.weights_only else ARRAYS[:1]:
                     setattr(blob, slot, array(self.find(one, slot), blob.shape, slot))
         for mine, theirs in zip(self.layer.weights, first.layer.weights, strict=True):
-            mine._data, mine._diff = theirs._data, theirs._diff
+            mine._data, mine._diff, mine.late = theirs._data, theirs._diff, theirs.root.late
         self.layer.clock = first.layer.clock
 
     def forward(self) -> None:
         self.layer.forward(self.bottom, self.top)
 
-    def backward(self) -> None:
+    def decide(self) -> None:
         """What the steps owe together: a bottom's gradient is wanted if one step's is."""
         backward = [node for node in self.nodes if node.backward]
-        if backward:
-            needs = zip(*(node.bottom_need for node in self.nodes), strict=True)
-            self.layer.propagate_down = [any(need) for need in needs]
-            self.layer.param_propagate = list(backward[0].layer.param_propagate)
+        needs = zip(*(node.bottom_need for node in self.nodes), strict=True)
+        self.layer.propagate_down = [any(need) for need in needs]
+        self.layer.param_propagate = list(backward[0].layer.param_propagate) if backward else []
+
+    def backward(self) -> None:
+        if any(node.backward for node in self.nodes):
             self.layer.backward(self.bottom, self.top)
 
     def weights_backward(self) -> None:

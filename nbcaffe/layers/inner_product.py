@@ -5,7 +5,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from ..blob import Blob
+from ..blob import Blob, Weight
 from ..layer import Layer
 from ..ops.choose import PRODUCT_CHOICES, product
 from ..ops.shapes import ProductShape
@@ -15,7 +15,7 @@ from .embed import Embed
 from .embedded import EmbeddedProduct
 from .structural import copy
 
-LARGE, MOST = 1 << 16, 512  # a late gradient pays for so many weights; with more samples the product takes the time
+LARGE, MOST = 1 << 16, 1024  # a late gradient pays for so many weights; with more samples the product takes the time
 
 
 class InnerProduct(Layer):
@@ -68,18 +68,19 @@ class InnerProduct(Layer):
     def embed(self, index: int, table: Layer) -> bool:
         s = self.shape
         gains = isinstance(table, Embed) and 2 * table.input_dim <= s.rows and table.num_output == s.inner
+        gains = gains and not self.w.late  # after a reshape
         if gains and isinstance(table, Embed):
             self.embedded = EmbeddedProduct(table, s, self.buffer, self.dtype, self.target)
         return gains
 
-    def postpone(self) -> bool:
-        pays = self.w.count >= LARGE and self.shape.rows <= MOST
-        return pays and self.engine == "DIRECT" and self.param_propagate[0]
+    def postpone(self) -> Sequence[Weight]:
+        pays = self.w.count >= LARGE and self.shape.rows <= MOST and self.embedded is None
+        return [self.w] if pays and self.engine == "DIRECT" and self.param_propagate[0] else []
 
-    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> tuple[Any, Any]:
+    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> Sequence[tuple[Weight, Any, Any]]:
         s = self.shape
         x, dy = bottom[0].data.reshape(s.rows, s.inner), top[0].diff.reshape(s.rows, s.cols)
-        return (x, dy) if s.transpose else (dy, x)
+        return [(self.w, x, dy) if s.transpose else (self.w, dy, x)]
 
     def repeat(self, copies: Sequence[Layer]) -> bool:
         if self.engine != "DIRECT":

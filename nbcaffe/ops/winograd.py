@@ -155,8 +155,8 @@ class WinogradConvolution:
     def pays(shape: ConvShape) -> bool:
         """Enough channels to fill vectors in each direction, enough tiles to pay for the filters' transform."""
         channels = min(shape.channels, shape.num_output) // shape.group
-        least = {3: 32, 5: 128}[shape.kernel[0]]  # measured: docs/decisions.md
-        return channels >= 32 and shape.num * prod(ceil(size, M) for size in shape.out_spatial) >= least
+        narrowest, least = {3: (32, 32), 5: (16, 128)}[shape.kernel[0]]  # measured: docs/decisions.md
+        return channels >= narrowest and shape.num * prod(ceil(size, M) for size in shape.out_spatial) >= least
 
     def finish(self, code: int) -> bool:
         """Run ``code`` on the output, too, while it is in the cache; False where that is not done."""

@@ -123,11 +123,12 @@ def product(
                     )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def add_rows(dy, db, rows):
     """``db[n] += sum over the rows of dy[row, n]``; 64 columns at a time, as neighbours in memory come together."""
     whole = db.size - db.size % 64
-    for n in range(0, whole, 64):
+    for block in prange(whole // 64):
+        n = 64 * block
         p, pitch, to = addr(dy, n), db.size, addr(db, n)
         a, b, c, d = vld(to), vld(to + 16), vld(to + 32), vld(to + 48)
         for row in range(rows):
