@@ -50,9 +50,9 @@ class Leak(Activation):
         return 1.0 if y > 0.0 else slope
 
 
-def run(text, memory):
+def run(text, memory, inputs=INPUTS):
     net = Net(text, memory=memory)
-    net.blobs["data"].data[...] = INPUTS
+    net.blobs["data"].data[...] = inputs
     net.forward()
     net.clear_param_diffs()
     net.run_backward()
@@ -65,6 +65,25 @@ def test_a_convolution_applies_the_activation_behind_it_to_the_same_bits(act):
     finished = {node.layer.name for node in planned[0].graph.nodes if node.finished}
     assert finished == (set() if act == "BNLL" else {"a1", "a2", "b1", "a3"})  # BNLL's derivative reads its bottom
     assert not any(node.finished for node in whole[0].graph.nodes)
+    for a, b in zip(whole[1], planned[1], strict=True):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 37, 100])
+@pytest.mark.parametrize("act", ["Sigmoid", "Wave", "Leak"])
+def test_a_product_applies_the_activation_behind_it_to_the_same_bits(act, rows):
+    text = f"""
+layers:
+  - {{name: data, type: Input, shape: [[{rows}, 32, 12, 11]]}}
+  - {{name: p1, type: InnerProduct, bottom: data, num_output: 130, weight_filler: xavier, bias_filler: uniform}}
+  - {{name: a1, type: {act}, bottom: p1, top: p1}}
+  - {{name: c3, type: InnerProduct, bottom: p1, num_output: 7, bias_term: false, weight_filler: xavier}}
+  - {{name: a2, type: {act}, bottom: c3, top: c3, loss_weight: 1}}
+"""
+    inputs = np.resize(INPUTS, (rows, 32, 12, 11))
+    whole, planned = run(text, "keep", inputs), run(text, "plan", inputs)
+    finished = {node.layer.name for node in planned[0].graph.nodes if node.finished}
+    assert finished == ({"a1", "a2"} if rows > 1 else {"a2"})  # sums along the rows of many weights are not finished
     for a, b in zip(whole[1], planned[1], strict=True):
         assert np.array_equal(a, b)
 

@@ -6,8 +6,10 @@ from math import prod
 from typing import Any
 
 from ..blob import Blob, Weight
+from ..elementwise import Elementwise
 from ..layer import Layer
 from ..ops.choose import PRODUCT_CHOICES, product
+from ..ops.finish import code_of
 from ..ops.shapes import ProductShape
 from ..params import Bool, Choice, Filler, Int
 from ..sums import add_column_sums, blocks
@@ -72,6 +74,10 @@ class InnerProduct(Layer):
         if gains and isinstance(table, Embed):
             self.embedded = EmbeddedProduct(table, s, self.buffer, self.dtype, self.target)
         return gains
+
+    def finish(self, activation: Layer) -> bool:
+        able = self.engine == "DIRECT" and self.embedded is None
+        return able and isinstance(activation, Elementwise) and self.op.finish(code_of(activation))
 
     def postpone(self) -> Sequence[Weight]:
         pays = self.w.count >= LARGE and self.shape.rows <= MOST and self.embedded is None

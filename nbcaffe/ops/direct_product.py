@@ -52,6 +52,7 @@ class Product:
     ):
         self.sizes, self.turned, self.threads = sizes, (a_turned, b_turned, c_turned), get_num_threads()
         rows, inner, cols = sizes
+        self.finish = 0  # code to run on what is written, or 0
         self.form, self.longest = COPIED, ceil(inner, ceil(inner, LONGEST))
         self.rows_first = not b_turned and inner <= STREAMED  # c is what takes time: write it as it lies
         if c_turned:
@@ -92,7 +93,7 @@ class Product:
         shape = "product_turned_tile" if self.turned[2] else "product_tile"
         code = specialise(shape, MR=self.mr, NV=self.nv).tile.address
         issue(
-            specialise("product").product, code, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1),
+            specialise("product").product, code, self.finish, self.mr, LANES * self.nv, a.reshape(-1), b.reshape(-1),
             start.reshape(-1), down, right, c.reshape(-1), self.packed.data, self.panels.data, self.spares.data, ZEROS,
             *self.sizes, *self.turned, self.a_packed, self.form, self.longest, self.rows_first, self.threads,
         )  # fmt: skip
@@ -126,6 +127,12 @@ class DirectProduct:
     def supports(shape: ProductShape, dtype: str, target: str) -> bool:
         """Float32 on the host."""
         return target == "cpu" and np.dtype(dtype) == np.float32
+
+    def finish(self, code: int) -> bool:
+        """Run ``code`` on the output, too, while it is in the cache; False where that is not done."""
+        plain = self.y.flipped is None and not self.y.few
+        self.y.finish = code if plain else 0
+        return plain
 
     def forward(self, x: Array, w: Array, b: Array | None, y: Array, start: Array | None = None) -> None:
         self.y(x, w, y, EMPTY if b is None else b.reshape(-1), start=start)

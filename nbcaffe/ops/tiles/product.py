@@ -62,13 +62,14 @@ def pack_panels(b, panels, width, K, N, b_turned, threads):
 
 @njit(cache=True, parallel=True)
 def product(
-    tile, height, width, a, b, start, down, right, c, packed, panels, spares, zeros, M, K, N, a_turned, b_turned,
-    c_turned, a_packed, form, longest, rows_first, threads,
+    tile, finish, height, width, a, b, start, down, right, c, packed, panels, spares, zeros, M, K, N, a_turned,
+    b_turned, c_turned, a_packed, form, longest, rows_first, threads,
 ):  # fmt: skip
     """``start[m * down + n * right]`` is what an element starts from; a tile has width columns and height <= M rows.
 
     The sums are taken ``longest`` at a time.  With ``rows_first`` a thread goes along rows of tiles, else down columns.
     The last tile of a column begins so early that it ends with c; what the tile before it has done is left as it is.
+    ``finish`` is run on what is written, unless it is 0 or c is transposed.
     """
     blocks, count = (M + height - 1) // height, (N + width - 1) // width
     across, along = (1, M) if a_turned else (K, 1)
@@ -121,6 +122,8 @@ def product(
                         spare + done * width, width, source + done * source_pitch, source_pitch,
                         to + done * N, N, height - done, columns,
                     )  # fmt: skip
+                for row in range(done, height if finish != 0 and k + length == K else 0):
+                    invoke(finish, (to + row * N, columns))
 
 
 @njit(cache=True, parallel=True)
