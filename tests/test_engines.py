@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.kernel import recording
-from nbcaffe.ops import arena, direct, direct_product, winograd
+from nbcaffe.ops import arena, direct, direct_product, host, winograd
 from nbcaffe.ops.choose import convolution
 from nbcaffe.ops.engines import CONV_ENGINES, PRODUCT_ENGINES
 from nbcaffe.ops.shapes import ConvShape, ProductShape
@@ -348,8 +348,8 @@ def test_nothing_is_read_outside_the_arrays():
 
 def test_tiles_of_narrow_vector_units(monkeypatch):
     """AVX2 and NEON: a vec16 takes several registers, so the tiles are small."""
-    for module in (direct, direct_product):
-        monkeypatch.setattr(module, "accumulators", lambda: 6)
+    for module in (host, direct, direct_product):
+        monkeypatch.setattr(module, "registers", lambda: (16, 2))
     assert max(m * v for m, v in direct.tiles()) == 6
     bench = conv_bench("DIRECT", CONVOLUTIONS["lenet conv2"])
     bench.engine_shape = CONVOLUTIONS["lenet conv2"]
