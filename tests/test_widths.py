@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import nbcaffe.layers  # noqa: F401  (defines the types)
+from benchmarks.instructions import HOST
 from nbcaffe.ops import direct, direct_product, host
 from nbcaffe.single import Single
 
 ARM = platform.machine().lower() in ("arm64", "aarch64")
-HASWELL = "64bit avx avx2 bmi bmi2 cmov cx16 cx8 f16c fma fxsr lzcnt mmx movbe popcnt sahf sse sse2 sse3 sse4.1 sse4.2"
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,7 @@ WIDTHS = {
         r"vfmadd\w+ps\b.*%ymm",
         "%zmm",
         ("avx2", "fma", "bmi2", "f16c", "lzcnt", "movbe"),
-        {
-            "NUMBA_CPU_NAME": "haswell",
-            "NUMBA_CPU_FEATURES": ",".join(f"+{word}" for word in [*HASWELL.split(), "ssse3", "xsave"]),
-        },
+        {name: HOST[name] for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")},
     ),
     "SSE2": Width((16, 4), r"mulps\b.*%xmm", "%[yz]mm", forced={"NUMBA_CPU_NAME": "generic"}),
     "NEON": Width((32, 4), r"fmla\b.*4s", arm=True),
