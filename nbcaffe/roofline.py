@@ -25,10 +25,10 @@ from .errors import ConfigError
 from .graph import Node
 from .layer import Layer
 from .ops.autotune import best
-from .ops.host import accumulators
+from .ops.host import fits
 from .ops.simd import addr, vouter, vput, vzeros
 
-MR, NV = (13, 2) if accumulators() >= 26 else (3, 2)  # a register tile of the size that products have
+MR, NV = next(tile for tile in ((13, 2), (6, 1), (2, 1)) if fits(*tile))  # of the size that tiles of products have
 STEPS = 20_000  # rank-1 updates of a trial
 COPIED = 16 * 2**20  # floats, more than most caches hold
 SECONDS = 0.4  # of trials for each peak; the best one counts

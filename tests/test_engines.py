@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbcaffe.kernel import recording
-from nbcaffe.ops import arena, depthwise, direct, direct_product, winograd
+from nbcaffe.ops import arena, depthwise, direct, direct_product, host, winograd
 from nbcaffe.ops.choose import convolution
 from nbcaffe.ops.engines import CONV_ENGINES, PRODUCT_ENGINES
 from nbcaffe.ops.shapes import ConvShape, ProductShape
@@ -320,7 +320,7 @@ def test_depthwise_is_taken_where_it_can():
         (conv(8, 64, 28, 64, 8, pad=1, group=64), "DIRECT"),  # large
         (conv(8, 64, 28, 64, 3, stride=2, dilation=2, group=64), "BLAS"),
     ]:
-        plan = partial(convolution, shape, lambda *_: SimpleNamespace(data=None), "float32", "cpu")
+        plan = partial(convolution, shape, lambda *_, **__: SimpleNamespace(data=None), "float32", "cpu")
         assert (plan()[0], plan("ACCURATE")[0]) == (engine, engine)
 
 
@@ -329,10 +329,12 @@ def test_one_thread_and_many_give_the_same_product(sizes, monkeypatch):
     assert same_bits(lambda: product_bench("DIRECT", ProductShape(*sizes)), monkeypatch)
 
 
+@pytest.mark.parametrize("large", [0, 1 << 26])
 @pytest.mark.parametrize("offset", [0, 5])
 @pytest.mark.parametrize("size", [3, 16, 100, 4096])
-def test_large_arrays_are_cleared_past_the_caches(size, offset, monkeypatch):
-    monkeypatch.setattr(arena, "LARGE", 0)
+def test_arrays_are_cleared_in_the_caches_and_past_them(size, offset, large, monkeypatch):
+    monkeypatch.setattr(arena, "SMALL", 0)
+    monkeypatch.setattr(arena, "LARGE", large)
     box = walled((size + offset,), "float32")
     box.data[:] = 1.0
     arena.clear(box.data[offset:])
@@ -407,8 +409,8 @@ def test_nothing_is_read_outside_the_arrays():
 
 def test_tiles_of_narrow_vector_units(monkeypatch):
     """AVX2 and NEON: a vec16 takes several registers, so the tiles are small."""
-    for module in (direct, direct_product):
-        monkeypatch.setattr(module, "accumulators", lambda: 6)
+    for module in (host, direct, direct_product):
+        monkeypatch.setattr(module, "registers", lambda: (16, 2))
     assert max(m * v for m, v in direct.tiles()) == 6
     bench = conv_bench("DIRECT", CONVOLUTIONS["lenet conv2"])
     bench.engine_shape = CONVOLUTIONS["lenet conv2"]

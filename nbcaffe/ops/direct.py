@@ -14,7 +14,7 @@ import numpy as np
 from numba import get_num_threads
 
 from .direct_product import DirectProduct
-from .host import accumulators
+from .host import fits, registers
 from .shapes import ConvShape, ProductShape
 from .specialise import issue, specialise
 
@@ -78,13 +78,14 @@ def ceil(n: int, d: int) -> int:
 
 def cycles(rows: int, vectors: int) -> float:
     """The price of one rank-1 update of a tile: its multiply-adds, or its loads, or their latency."""
-    return max(rows * vectors, 1.1 * (rows + vectors), 8) + 0.5
+    _, each = registers()
+    return max(rows * vectors * each, 1.1 * (rows + vectors * each), 8) / each + 0.5
 
 
 def tiles(most_rows: int = 14, most_vectors: int = 4) -> list[tuple[int, int]]:
     """Tiles (MR, NV) that fit the registers."""
     sizes = [(m, v) for v in range(1, most_vectors + 1) for m in range(1, most_rows + 1)]
-    return [(m, v) for m, v in sizes if m * v <= accumulators()]
+    return [(m, v) for m, v in sizes if fits(m, v)]
 
 
 class Forward:

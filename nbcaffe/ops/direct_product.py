@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from .host import accumulators
+from .host import fits, registers
 from .shapes import ProductShape
 from .specialise import issue, specialise
 
@@ -31,12 +31,13 @@ def ceil(n: int, d: int) -> int:
 
 def choose_tile(rows: int, cols: int, most: int = LANES) -> tuple[int, int]:
     """The cheapest tile (MR <= rows, NV) that fits the registers; a multiply-add and a load cost about the same."""
+    _, each = registers()
 
     def price(tile: tuple[int, int]) -> int:
         mr, nv = tile
-        return ceil(rows, mr) * ceil(cols, LANES * nv) * (mr * nv + mr + nv)
+        return ceil(rows, mr) * ceil(cols, LANES * nv) * (each * mr * nv + mr + each * nv)
 
-    return min(((m, v) for v in WIDTHS for m in range(1, min(rows, most, accumulators() // v) + 1)), key=price)
+    return min(((m, v) for v in WIDTHS for m in range(1, min(rows, most) + 1) if fits(m, v)), key=price)
 
 
 class Product:
@@ -57,8 +58,8 @@ class Product:
         self.rows_first = not b_turned and inner <= STREAMED  # c is what takes time: write it as it lies
         if c_turned:
             self.mr, self.nv, self.longest = *choose_tile(rows, cols, ROWS), inner
-        elif not b_turned and rows <= accumulators():
-            self.mr, self.nv = rows, min(accumulators() // rows, 4)
+        elif not b_turned and fits(rows, 1):
+            self.mr, self.nv = rows, max(v for v in WIDTHS[1:] if fits(rows, v))
             self.form, self.longest, self.rows_first = IN_PLACE, min(STREAMED, inner), False
         else:
             self.mr, self.nv = choose_tile(rows, cols)

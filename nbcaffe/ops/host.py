@@ -1,18 +1,32 @@
-"""What this machine's vector registers hold."""
+"""What the vector registers hold that Numba compiles for: this machine's, or what ``NUMBA_CPU_NAME`` and others say."""
 
-import os
+import platform
 from functools import cache
 
-import llvmlite.binding as llvm
+from numba import config
+from numba.core.codegen import get_host_cpu_features
 
 
 @cache
-def accumulators() -> int:
-    """How many ``vec16`` a tile may have: beyond it LLVM spills them, and a kernel is two to four times slower.
+def registers() -> tuple[int, int]:
+    """How many vector registers there are, and how many of them a ``vec16`` takes.
 
-    AVX-512 has 32 registers of 16 floats.  AVX2 has 16 of 8 and NEON 32 of 4: a ``vec16`` then takes two or four.
+    AVX-512 has 32 registers of 16 floats, AVX2 16 of 8, NEON 32 of 4, and x86-64 at its least 16 of 4.
     """
-    return 26 if has("avx512f") else 6
+    if has("avx512f"):
+        return 32, 1
+    if has("avx"):
+        return 16, 2
+    return 32 if platform.machine().lower() in ("arm64", "aarch64") else 16, 4
+
+
+def fits(rows: int, vectors: int) -> bool:
+    """Whether a tile stays in registers, with one more row for what is multiplied and a register for a number.
+
+    A tile that does not is spilled by LLVM at each step, and takes up to four times as long.
+    """
+    count, each = registers()
+    return (rows + 1) * vectors * each < count
 
 
 def masks() -> bool:
@@ -21,6 +35,6 @@ def masks() -> bool:
 
 
 def has(feature: str) -> bool:
-    """Whether code for this machine may use a feature that LLVM has a name for."""
-    features = os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()
-    return f"+{feature}" in features.split(",") and os.environ.get("NUMBA_CPU_NAME") != "generic"
+    """Whether Numba's code may use a feature that LLVM has a name for."""
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return f"+{feature}" in features.split(",")

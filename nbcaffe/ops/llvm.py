@@ -7,6 +7,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import models, register_model
 
+from .host import masks
+
 LANES = 16
 
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -71,17 +73,40 @@ def call(b: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[ir.Value]) 
 
 
 def fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-    return call(b, "fma.v16f32", VECTOR, [x, y, z])
+    """x y + z, rounded once where a machine can: elsewhere ``llvm.fma`` would be a call for each lane."""
+    return call(b, "fmuladd.v16f32", VECTOR, [x, y, z])
 
 
 def masked_load(b: ir.IRBuilder, p: ir.Value, mask: ir.Value) -> ir.Value:
-    where = b.bitcast(p, VECTOR.as_pointer())
-    return call(b, "masked.load.v16f32.p0", VECTOR, [where, ir.Constant(I32, 4), mask, ZERO])
+    args = [b.bitcast(p, VECTOR.as_pointer()), ir.Constant(I32, 4), mask, ZERO]
+    if masks():
+        return call(b, "masked.load.v16f32.p0", VECTOR, args)
+    with b.if_else(whole(b, mask)) as (if_whole, if_part):
+        with if_whole:
+            all_lanes, from_whole = load(b, p), b.block
+        with if_part:
+            some_lanes, from_part = call(b, "masked.load.v16f32.p0", VECTOR, args), b.block
+    v = b.phi(VECTOR)
+    v.add_incoming(all_lanes, from_whole)
+    v.add_incoming(some_lanes, from_part)
+    return v
 
 
 def masked_store(b: ir.IRBuilder, v: ir.Value, p: ir.Value, mask: ir.Value) -> None:
-    where = b.bitcast(p, VECTOR.as_pointer())
-    call(b, "masked.store.v16f32.p0", ir.VoidType(), [v, where, ir.Constant(I32, 4), mask])
+    args = [v, b.bitcast(p, VECTOR.as_pointer()), ir.Constant(I32, 4), mask]
+    if masks():
+        call(b, "masked.store.v16f32.p0", ir.VoidType(), args)
+        return
+    with b.if_else(whole(b, mask)) as (if_whole, if_part):
+        with if_whole:
+            store(b, v, p)
+        with if_part:
+            call(b, "masked.store.v16f32.p0", ir.VoidType(), args)
+
+
+def whole(b: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    """Whether a mask has all lanes, so that hosts without masks need no branch for each of them."""
+    return b.icmp_unsigned("==", b.bitcast(mask, ir.IntType(LANES)), ir.IntType(LANES)((1 << LANES) - 1))
 
 
 def between(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> ir.Value:

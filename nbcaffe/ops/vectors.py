@@ -63,7 +63,7 @@ def vsplat(typing, x):
 
 @intrinsic
 def vfma(typing, x, y, z):
-    """x * y + z, rounded once."""
+    """x * y + z."""
     return operation(vec16(vec16, vec16, vec16), fma)
 
 
