@@ -55,7 +55,7 @@ class Walled:
     def __init__(self):
         self.raws = []
 
-    def __call__(self, shape, dtype="float32"):
+    def __call__(self, shape, dtype="float32", way=""):
         """An array of rubbish that has to be overwritten."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         raw = np.full(prod(shape) + 2 * WALL, CANARY, np.float32)
