@@ -15,8 +15,8 @@ def fuse(graph: Graph) -> None:
 
     Scale into the BatchNorm in front of it: legal where it alone reads that top, and where both go backward or neither.
 
-    An activation without weights into the convolution or InnerProduct whose top it overwrites, the forward pass only:
-    legal where nobody reads that top before it is overwritten, as a plan promises.
+    An activation without weights into the convolution, InnerProduct or Pooling whose top it overwrites, the forward
+    pass only: legal where nobody reads that top before it is overwritten, as a plan promises.
     """
     if any(node.layer.resizes for node in graph.nodes):
         return

@@ -88,6 +88,27 @@ layers:
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("act", ["Sigmoid", "Wave", "Leak"])
+def test_pooling_applies_the_activation_behind_it_to_the_same_bits(act):
+    text = f"""
+layers:
+  - {{name: data, type: Input, shape: [[3, 32, 12, 11]]}}
+  - {{name: c1, type: Convolution, bottom: data, num_output: 7, kernel_size: 1, weight_filler: xavier}}
+  - {{name: p1, type: Pooling, bottom: c1, kernel_size: 3, stride: 2}}
+  - {{name: a1, type: {act}, bottom: p1, top: p1}}
+  - {{name: p2, type: Pooling, bottom: p1, pool: AVE, kernel_size: [3, 2]}}
+  - {{name: a2, type: {act}, bottom: p2, top: p2}}
+  - {{name: c2, type: Convolution, bottom: p2, num_output: 5, kernel_size: 1, weight_filler: xavier}}
+  - {{name: p3, type: Pooling, bottom: c2, kernel_size: 2, stride: 2}}
+  - {{name: a3, type: {act}, bottom: p3, top: p3}}
+  - {{name: c3, type: Convolution, bottom: p3, num_output: 2, kernel_size: 1, weight_filler: xavier, loss_weight: 1}}
+"""
+    whole, planned = run(text, "keep"), run(text, "plan")
+    assert {node.layer.name for node in planned[0].graph.nodes if node.finished} == {"a1", "a2"}  # p3 has a plain body
+    for a, b in zip(whole[1], planned[1], strict=True):
+        assert np.array_equal(a, b)
+
+
 def test_a_top_that_is_read_before_it_is_overwritten_is_not_finished():
     text = NET.format(act="ReLU") + "  - {name: side, type: Power, bottom: c1, power: 2}\n"
     net, _ = run(text, "plan")

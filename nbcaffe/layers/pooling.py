@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from math import prod
 
 from ..blob import Blob
+from ..elementwise import Elementwise
 from ..kernel import kernel, real
 from ..layer import Layer
-from ..ops.pooling import pooling
+from ..ops.finish import code_of
+from ..ops.pooling import TilePooling, pooling
 from ..ops.shapes import PoolShape
 from ..params import Bool, Choice, Int, Pair
 from .stochastic_pooling import drawn_pool, expected_pool, expected_pool_backward
@@ -103,6 +105,10 @@ class Pooling(Layer):
         if both and (h is not None or w is not None):
             self.fail(f"give {name} or {short}_h and {short}_w, not both")
         return both or (default if h is None else h, default if w is None else w)
+
+    def finish(self, activation: Layer) -> bool:
+        able = isinstance(self.op, TilePooling) and self.num_tops == 1 and self.pool != "STOCHASTIC"
+        return able and isinstance(activation, Elementwise) and self.op.finish(code_of(activation), self.pool == "AVE")
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         x, y = (b.data.reshape(self.planes, *b.shape[-2:]) for b in (bottom[0], top[0]))

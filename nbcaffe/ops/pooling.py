@@ -23,6 +23,7 @@ class TilePooling(PlainPooling):
     def __init__(self, shape: PoolShape, buffer: Any):
         super().__init__(shape, buffer)
         self.threads = get_num_threads()
+        self.code = 0  # to run on what is written forward, or 0
 
     @staticmethod
     def supports(shape: PoolShape, dtype: Any, target: str) -> bool:
@@ -30,11 +31,17 @@ class TilePooling(PlainPooling):
         able = target == "cpu" and np.dtype(dtype) == np.float32 and masks()
         return able and shape.kernel[1] <= WIDEST and not shape.whole
 
-    def run(self, template: str, direction: str, cells: Any, windows: Any, where: Any) -> None:
+    def finish(self, code: int, mean: bool) -> bool:
+        """Run ``code`` on the mean or the largest values, too; False where that is not done."""
+        able = mean or not self.quarters
+        self.code = code if able else 0
+        return able
+
+    def run(self, template: str, direction: str, cells: Any, windows: Any, where: Any, code: int = 0) -> None:
         s = self.shape
         tile = specialise(template, KW=s.kernel[1], SW=s.stride[1])
         issue(
-            specialise("pool_planes").each_plane, getattr(tile, direction).address, cells.reshape(-1),
+            specialise("pool_planes").each_plane, getattr(tile, direction).address, code, cells.reshape(-1),
             windows.reshape(-1), where.reshape(-1).view(np.float32), s.planes, *s.size, *s.out, s.kernel[0],
             s.stride[0], *s.pad, self.threads,
         )  # fmt: skip
@@ -43,10 +50,10 @@ class TilePooling(PlainPooling):
         if self.quarters:
             super().largest(x, y, where)
         else:
-            self.run("max_pool_tile", "forward", x, y, where)
+            self.run("max_pool_tile", "forward", x, y, where, self.code)
 
     def mean(self, x: Any, y: Any) -> None:
-        self.run("mean_pool_tile", "forward", x, y, y)
+        self.run("mean_pool_tile", "forward", x, y, y, self.code)
 
     def spread(self, dx: Any, dy: Any) -> None:
         self.run("mean_pool_tile", "backward", dx, dy, dy)

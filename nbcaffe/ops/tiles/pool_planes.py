@@ -4,15 +4,21 @@ from numba import njit, prange
 
 from ..simd import addr, invoke
 
+GROUP = 8  # planes at a time, where more is done with them
+
 
 @njit(cache=True, parallel=True)
-def each_plane(code, cells, windows, where, planes, height, width, rows, outputs, kh, sh, ph, pw, threads):
-    """``cells`` are the planes, ``windows`` and ``where`` what belongs to the windows over them."""
+def each_plane(code, finish, cells, windows, where, planes, height, width, rows, outputs, kh, sh, ph, pw, threads):
+    """``cells`` are the planes, ``windows`` and ``where`` what belongs to the windows; ``finish`` is run on windows."""
     for t in prange(threads):
         first, last = planes * t // threads, planes * (t + 1) // threads
-        at = first * rows * outputs
-        arrays = (addr(cells, first * height * width), addr(windows, at), addr(where, at))
-        invoke(code, arrays + (last - first, height, width, rows, outputs, kh, sh, ph, pw))
+        group = GROUP if finish != 0 else max(last - first, 1)
+        for plane in range(first, last, group):
+            count, at = min(group, last - plane), plane * rows * outputs
+            arrays = (addr(cells, plane * height * width), addr(windows, at), addr(where, at))
+            invoke(code, arrays + (count, height, width, rows, outputs, kh, sh, ph, pw))
+            if finish != 0:
+                invoke(finish, (addr(windows, at), count * rows * outputs))
 
 
 @njit
