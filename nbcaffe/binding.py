@@ -93,11 +93,9 @@ class Plan:
             self.data[id(blob)].spans.append((index, reads))
             if need:
                 self.diff[id(blob)].spans.append((backward, backward))
-        if has_late(node):  # what its gradient is made of waits for the update
-            for blob in (*node.bottom, *node.top):
-                self.data[id(blob)].spans.append((index, self.end))
-            for blob in node.top:
-                self.diff[id(blob)].spans.append((backward, self.end))
+        if has_late(node):  # its factors wait for the update
+            self.data[id(node.bottom[0])].spans.append((index, self.end))
+            self.diff[id(node.top[0])].spans.append((backward, self.end))
         if node.backward:
             for blob in node.top:
                 if "top" in node.layer.backward_needs:
@@ -133,7 +131,7 @@ class Plan:
         if self.keep or buffer.carried:
             return [(0, self.end)]  # for a second backward pass
         if node.backward or node.folded:
-            return [(index, self.end if has_late(node) else backward)]
+            return [(index, backward)]
         guarded = type(node.layer).guard is not Layer.guard  # it looks when forward has ended
         return [(index, len(self.graph.nodes) - 1 if guarded else index)]
 

@@ -136,16 +136,13 @@ def parts(net: Net, update: BoundUpdate | None) -> list[Part]:
         found += [Part(index, way, steps.steps[low:high]) for index, (low, high) in steps.ranges.items()]
     if update is None:
         return found
-    late: dict[int, list[Step]] = defaultdict(list)
-    owners = (index for index, node in enumerate(net.graph.nodes) for w in node.layer.weights if w.late)
-    for index, steps in zip(owners, update._sweeps, strict=True):
-        late[index] += steps
+    late = [index for index, node in enumerate(net.graph.nodes) if has_late(node)]
     return [
         Part(CLEAR, UPDATE, [partial(clear, net.param_diff)]),
         *found,
         Part(NORM, UPDATE, update._measure),
         Part(SWEEP, UPDATE, update._apply),
-        *(Part(index, UPDATE, steps) for index, steps in late.items()),
+        *(Part(index, UPDATE, steps) for index, steps in zip(late, update._sweeps, strict=True)),
     ]
 
 

@@ -128,36 +128,6 @@ def test_the_number_of_threads_changes_no_bit():
     assert_same(*found)
 
 
-RECURRENT = """
-layers:
-  - {name: data, type: Input, shape: [[5, 3, 13]]}
-  - {name: target, type: Input, shape: [[5, 3, 11]]}
-  - {name: lstm, type: LSTM, bottom: [data], recurrent_param: {num_output: 11, weight_filler: xavier}}
-  - unroll:
-      name: rnn
-      inputs: {x: lstm}
-      state: {h: {next: h_new, num_output: 11, INITIAL}}
-      outputs: {h_new: rnn}
-      layers:
-        - {name: xg, type: InnerProduct, bottom: x, num_output: 11, weight_filler: xavier}
-        - {name: hg, type: InnerProduct, bottom: h, num_output: 11, bias_term: false, weight_filler: xavier}
-        - {name: sum, type: Eltwise, bottom: [xg, hg]}
-        - {name: h_new, type: TanH, bottom: sum}
-  - {name: loss, type: EuclideanLoss, bottom: [rnn, target]}
-"""
-
-
-@pytest.mark.parametrize("init, late_of_state", [("zeros", True), ("learned", False), ("carry", False)])
-def test_weights_of_a_time_step_are_late_where_one_product_makes_their_gradient(init, late_of_state):
-    text = RECURRENT.replace("INITIAL", f"init: {init}")
-    keep, plan = (solver(memory, text) for memory in ("keep", "plan"))
-    assert late(plan) == ["lstm", "lstm", "rnn/xg", *(["rnn/hg"] if late_of_state else [])]
-    assert late(keep) == []
-    for one in (keep, plan):
-        one.step(4)
-    assert_same(keep, plan)
-
-
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 700, 1100), (120, 33, 65), (2, 5, 5000)])
 def test_odd_sizes(sizes):
     batch, inputs, outputs = sizes

@@ -45,8 +45,6 @@ class Whole:
         for name in ("dtype", "target", "seed", "key", "states", "num_tops", "top_names", "overwriting"):
             setattr(self.layer, name, getattr(layer, name))
         shapes = self.layer.plan(self.bottom)
-        for mine, theirs in zip(self.layer.weights, layer.weights, strict=False):
-            mine.owner = theirs
         self.fits = [tuple(shape) for shape in shapes] == [blob.shape for blob in self.top] and all(
             mine.shape == theirs.shape for mine, theirs in zip(self.layer.weights, layer.weights, strict=True)
         )
@@ -64,7 +62,7 @@ class Whole:
                 for slot in ARRAYS if side == "top" or not self.weights_only else ARRAYS[:1]:
                     setattr(blob, slot, array(self.find(one, slot), blob.shape, slot))
         for mine, theirs in zip(self.layer.weights, first.layer.weights, strict=True):
-            mine._data, mine._diff, mine.late = theirs._data, theirs._diff, theirs.root.late
+            mine._data, mine._diff = theirs._data, theirs._diff
         self.layer.clock = first.layer.clock
 
     def forward(self) -> None:

@@ -17,7 +17,7 @@ from .embed import Embed
 from .embedded import EmbeddedProduct
 from .structural import copy
 
-LARGE, MOST = 1 << 16, 1024  # a late gradient pays for so many weights; with more samples the product takes the time
+LARGE, MOST = 1 << 16, 512  # a late gradient pays for so many weights; with more samples the product takes the time
 
 
 class InnerProduct(Layer):

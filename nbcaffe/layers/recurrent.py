@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
-from ..blob import Blob, Buffer, Weight
+from ..blob import Blob, Buffer
 from ..graph import Graph, Node, build, decide_backward
 from ..layer import Layer
 from ..passes.splits import insert_splits
@@ -152,20 +151,6 @@ class Recurrent(Layer, abstract=True):
             whole.decide()
         for whole in self.folding.weights:
             whole.take_over()
-
-    def postpone(self) -> Sequence[Weight]:
-        self.decide()
-        sums: dict[int, int] = {}  # how many parts the gradient of a weight has
-        for layer in (*(whole.layer for whole in self.folding.wholes), *(node.layer for node in self.running())):
-            roots = (w.root for w, wanted in zip(layer.weights, layer.param_propagate, strict=False) if wanted)
-            for weight in roots if not getattr(layer, "of_zeros", False) else ():
-                sums[id(weight)] = sums.get(id(weight), 0) + 1
-        late = [weight.root for whole in self.folding.wholes for weight in whole.layer.postpone()]
-        return [weight for weight in late if sums[id(weight)] == 1]
-
-    def gradient_factors(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> Sequence[tuple[Weight, Any, Any]]:
-        found = (f for whole in self.folding.wholes for f in whole.layer.gradient_factors(whole.bottom, whole.top))
-        return [(weight.root, a, b) for weight, a, b in found if weight.late]
 
     def running(self) -> list[Node]:
         """The nodes that run step by step."""
