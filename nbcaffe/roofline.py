@@ -8,7 +8,6 @@ Williams, Waterman and Patterson, *Roofline: an insightful visual performance mo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,9 @@ from numba import get_num_threads, njit, prange
 
 from . import threads  # noqa: F401  (chooses the threading layer before Numba starts one)
 from .binding import has_late
-from .blob import Weight
 from .cache import folder, write_atomically
 from .errors import ConfigError
 from .graph import Node
-from .layer import Layer
 from .ops.autotune import best
 from .ops.host import fits
 from .ops.simd import addr, vouter, vput, vzeros
@@ -38,7 +35,7 @@ SECONDS = 0.4  # of trials for each peak; the best one counts
 class Work:
     """Floating-point operations, a multiply-add being two, and bytes read and written, each blob once."""
 
-    flops: float = 0
+    flops: int = 0
     bytes: int = 0
 
     def __add__(self, other: Work) -> Work:
@@ -76,22 +73,15 @@ def backward_work(node: Node, itemsize: int = 4) -> Work:
     moved += layer.weights if bottom_needed else []
     moved += node.bottom if "bottom" in layer.backward_needs and not late else []
     moved += node.top if "top" in layer.backward_needs else []
-    products = layer.multiply_adds * (bottom_needed + share(layer, learned))
+    products = layer.multiply_adds * (bottom_needed + (bool(learned) and not late))
     return Work(2 * products, itemsize * sum(blob.count for blob in moved))
-
-
-def share(layer: Layer, weights: Iterable[Weight]) -> float:
-    """What part of a layer's products is with these weights."""
-    matrices = [w for w in layer.weights if len(w.shape) > 1]
-    return sum(w.count for w in weights if len(w.shape) > 1) / max(sum(w.count for w in matrices), 1)
 
 
 def late_work(node: Node, histories: int, itemsize: int = 4) -> Work:
     """A weight's gradient and update in one: the factors in, the weight and its histories in and out."""
     factors = node.bottom[0].count + node.top[0].count
-    late = [weight for weight in node.layer.weights if weight.late]
-    kept = 2 * (1 + histories) * sum(weight.count for weight in late)
-    return Work(2 * node.layer.multiply_adds * share(node.layer, late), itemsize * (factors + kept))
+    kept = 2 * (1 + histories) * node.layer.weights[0].count
+    return Work(2 * node.layer.multiply_adds, itemsize * (factors + kept))
 
 
 @njit(cache=True, parallel=True)
