@@ -14,7 +14,7 @@ from .specialise import issue, specialise
 LANES = 16
 LONGEST = 1024  # sums taken at a time: so much of a panel of b stays in the cache
 STREAMED = 32  # the same where b is read once and in place, as so many streams
-ROWS = 12  # rows that a tile reads in place at a time; the cache has so many lines for those a multiple of 4 KB apart
+ROWS = 8  # rows that a tile reads in place at a time; a cache may have so many lines for those a multiple of 4 KB apart
 FEW, TOGETHER = 4, 8  # rows for which sums along the rows of b win; as in tiles/product_dots.py
 COPIED, IN_PLACE, READY = 0, 1, 2  # as in tiles/product.py
 EMPTY = np.zeros(0, np.float32)
@@ -59,7 +59,8 @@ class Product:
         if c_turned:
             self.mr, self.nv, self.longest = *choose_tile(rows, cols, ROWS), inner
         elif not b_turned and fits(rows, 1):
-            self.mr, self.nv = rows, max(v for v in WIDTHS[1:] if fits(rows, v))
+            self.mr = ceil(rows, ceil(rows, ROWS))
+            self.nv = max(v for v in WIDTHS[1:] if fits(self.mr, v)) if rows <= ROWS else 2
             self.form, self.longest, self.rows_first = IN_PLACE, min(STREAMED, inner), False
         else:
             self.mr, self.nv = choose_tile(rows, cols)
