@@ -106,7 +106,9 @@ def describe(name, phase, size):
     from nbcaffe.net import Net
     from nbcaffe.report import predicted_peak
 
-    net = Net(str(HERE / f"nets/{name}.yaml"), phase, memory="plan", overrides=[f"vars.batch={size}"] if size else [])
+    trains = phase == "TRAIN"
+    options = {"memory": "plan", "backward": trains, "late_gradients": trains}
+    net = Net(str(HERE / f"nets/{name}.yaml"), phase, **options, overrides=[f"vars.batch={size}"] if size else [])
     return {
         "layers": yaml.safe_load(net.text)["layers"],
         "weights": {name: [list(weight.shape) for weight in weights] for name, weights in net.params.items()},

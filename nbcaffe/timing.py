@@ -7,7 +7,6 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +23,6 @@ from .errors import ConfigError
 from .graph import Node
 from .kernel import Step
 from .net import TRAIN, Net
-from .ops.arena import clear
 from .roofline import Peaks, Work, backward_work, forward_work, late_work
 from .solver.loop import split_overrides, train_net
 from .solver.spec import INLINE, NetState, SolverSpec, read_solver
@@ -138,7 +136,7 @@ def parts(net: Net, update: BoundUpdate | None) -> list[Part]:
         return found
     late = [index for index, node in enumerate(net.graph.nodes) if has_late(node)]
     return [
-        Part(CLEAR, UPDATE, [partial(clear, net.param_diff)]),
+        Part(CLEAR, UPDATE, net._clear),
         *found,
         Part(NORM, UPDATE, update._measure),
         Part(SWEEP, UPDATE, update._apply),

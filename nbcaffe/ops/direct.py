@@ -213,6 +213,10 @@ class Weights:
         )  # fmt: skip
 
 
+def no_buffer(shape: Any, **_: Any) -> None:
+    """For an engine of which only the price is asked."""
+
+
 class DirectConvolution:
     """The engine: plans all three directions, or one product where the kernel covers the whole image."""
 
@@ -230,8 +234,7 @@ class DirectConvolution:
     @staticmethod
     def plan_data(g: Geometry, buffer: Buffer) -> Forward | Columns:
         if g.stride == (1, 1) and all(p < k for p, k in zip(g.pad, g.kernel, strict=True)):
-            nothing: Buffer = lambda shape, **_: None  # noqa: E731  (only the price is asked for)
-            if g.taps == 1 or Forward(g.transposed(), nothing).price <= Columns(g, nothing).price:
+            if g.taps == 1 or Forward(g.transposed(), no_buffer).price <= Columns(g, no_buffer).price:
                 return Forward(g.transposed(), buffer, flipped=True)
         return Columns(g, buffer)
 
