@@ -233,9 +233,9 @@ class DirectConvolution:
 
     @staticmethod
     def plan_data(g: Geometry, buffer: Buffer) -> Forward | Columns:
-        if g.stride == (1, 1) and all(p < k for p, k in zip(g.pad, g.kernel, strict=True)):
-            if g.taps == 1 or Forward(g.transposed(), no_buffer).price <= Columns(g, no_buffer).price:
-                return Forward(g.transposed(), buffer, flipped=True)
+        beside = g.stride == (1, 1) and all(p < k for p, k in zip(g.pad, g.kernel, strict=True))
+        if beside and (g.taps == 1 or Forward(g.transposed(), no_buffer).price <= Columns(g, no_buffer).price):
+            return Forward(g.transposed(), buffer, flipped=True)
         return Columns(g, buffer)
 
     @staticmethod
